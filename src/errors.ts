@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/**
+ * What a caller may do after an error: `"call"` the same operation again, run the whole
+ * `"transaction"` again on a new timestamp, or `"never"` retry unchanged.
+ */
+export type RetryAdvice = "never" | "call" | "transaction";
+
+/** The closed set of reasons for which a {@linkcode TikvError} is thrown. */
+export type ErrorKind =
+  | "closed"
+  | "misuse"
+  | "unsupported"
+  | "codec"
+  | "too-large"
+  | "keyspace-not-found"
+  | "cluster-mismatch"
+  | "mixed-mode"
+  | "tls"
+  | "timeout"
+  | "connection"
+  | "region-unavailable"
+  | "server-busy"
+  | "overloaded"
+  | "write-conflict"
+  | "deadlock"
+  | "lock-wait-timeout"
+  | "txn-aborted"
+  | "snapshot-too-old"
+  | "key-exists"
+  | "assertion-failed"
+  | "undetermined"
+  | "protocol"
+  | "server";
+
+/** The advice that goes with each kind. */
+const RETRY_ADVICE: Readonly<Record<ErrorKind, RetryAdvice>> = {
+  // The caller's program has to change.
+  "closed": "never",
+  "misuse": "never",
+  "unsupported": "never",
+  "codec": "never",
+  "too-large": "never",
+  // The set-up has to change.
+  "keyspace-not-found": "never",
+  "cluster-mismatch": "never",
+  "mixed-mode": "never",
+  "tls": "never",
+  // The cluster did not serve in time.
+  "timeout": "call",
+  "connection": "call",
+  "region-unavailable": "call",
+  "server-busy": "call",
+  "overloaded": "call",
+  // Transactions.
+  "write-conflict": "transaction",
+  "deadlock": "transaction",
+  "lock-wait-timeout": "never",
+  "txn-aborted": "transaction",
+  "snapshot-too-old": "transaction",
+  "key-exists": "never",
+  "assertion-failed": "never",
+  // It may or may not have happened.
+  "undetermined": "never",
+  // The other side answered something that cannot be used.
+  "protocol": "never",
+  "server": "never",
+};
+
+/** How often one reason made an operation wait, and for how long. */
+export interface RetryCause {
+  /** Name of the back-off kind, such as `"regionMiss"` or `"tikvServerBusy"`. */
+  readonly reason: string;
+  readonly count: number;
+  readonly waitedMs: number;
+}
+
+/** Facts about the operation that failed. What is not known is absent. */
+export interface ErrorContext {
+  /** The public operation, such as `"raw.get"`. */
+  readonly operation?: string | undefined;
+  /** The RPC of the last attempt, such as `"RawGet"`. */
+  readonly method?: string | undefined;
+  /** How many requests were sent. */
+  readonly attempts?: number | undefined;
+  readonly elapsedMs?: number | undefined;
+  readonly regionId?: bigint | undefined;
+  readonly storeId?: bigint | undefined;
+  /** Address as dialled. */
+  readonly address?: string | undefined;
+  /** What the retries waited for, the longest first. */
+  readonly causes?: readonly RetryCause[] | undefined;
+}
+
+/** Options of a new {@linkcode TikvError}. */
+export interface TikvErrorOptions {
+  readonly cause?: unknown;
+  readonly context?: ErrorContext | undefined;
+}
+
+// Two copies of this package in one program recognise each other's errors by this brand.
+const BRAND = Symbol.for("@tikv/client/TikvError");
+
+/**
+ * The base class of every error that leaves the library, except for wrong arguments
+ * (`TypeError`, `RangeError`) and the caller's own abort reason, which is rethrown untouched.
+ *
+ * `kind` says what happened, `retry` what may be done about it, `context` where.
+ */
+export class TikvError<K extends ErrorKind = ErrorKind> extends Error {
+  /** What happened. */
+  readonly kind: K;
+  /** Whether trying again can help, and what has to be tried again. */
+  readonly retry: RetryAdvice;
+  /** Facts about the failed operation; keys in it are redacted. */
+  readonly context: ErrorContext;
+
+  constructor(kind: K, message: string, options: TikvErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "TikvError";
+    this.kind = kind;
+    this.retry = RETRY_ADVICE[kind];
+    this.context = options.context ?? {};
+    Object.defineProperty(this, BRAND, { value: true });
+  }
+
+  /** Tells whether a caught value is an error of this library, also of another copy of it. */
+  static is(value: unknown): value is AnyTikvError {
+    return typeof value === "object" && value !== null && BRAND in value;
+  }
+}
+
+/** The deadline of an operation passed before it had an answer. Nothing was written by it. */
+export class TimeoutError extends TikvError<"timeout"> {
+  constructor(message: string, options: TikvErrorOptions = {}) {
+    super("timeout", message, options);
+    this.name = "TimeoutError";
+  }
+}
+
+/**
+ * A write was sent and its answer was lost: it may have happened, or may still happen.
+ *
+ * Read the data before writing again. `cause` tells how the answer was lost; when the caller
+ * aborted, it is the signal's reason.
+ */
+export class UndeterminedError extends TikvError<"undetermined"> {
+  constructor(message: string, options: TikvErrorOptions = {}) {
+    super("undetermined", message, options);
+    this.name = "UndeterminedError";
+  }
+}
+
+interface DataErrors {
+  "timeout": TimeoutError;
+  "undetermined": UndeterminedError;
+}
+
+/** Every error of the library, so that a `switch` over `kind` narrows to the data of that kind. */
+export type AnyTikvError = {
+  [K in ErrorKind]: K extends keyof DataErrors ? DataErrors[K] : TikvError<K>;
+}[ErrorKind];
+
+/** Adds facts to an error on its way out; the innermost value of each fact wins. */
+export function withContext<E>(error: E, context: ErrorContext): E {
+  if (!TikvError.is(error)) return error;
+  const merged: Record<string, unknown> = { ...context };
+  for (const [key, value] of Object.entries(error.context)) if (value !== undefined) merged[key] = value;
+  Object.defineProperty(error, "context", { value: merged, enumerable: true, configurable: true });
+  return error;
+}

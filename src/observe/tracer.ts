@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of OpenTelemetry's tracing API that is used here, by structure, so that a real tracer
+// fits as it is and nothing is imported for it.
+
+/** What a span attribute may hold. */
+export type SpanValue = string | number | boolean;
+
+/** The subset of an OpenTelemetry `Span` that is used. */
+export interface SpanLike {
+  setAttribute(name: string, value: SpanValue): unknown;
+  addEvent?(name: string, attributes?: Record<string, SpanValue>): unknown;
+  recordException?(error: Error): unknown;
+  setStatus?(status: { code: number; message?: string }): unknown;
+  end(): void;
+}
+
+/** The subset of an OpenTelemetry `Tracer` that is used. */
+export interface TracerLike {
+  startSpan(name: string, options?: { kind?: number; attributes?: Record<string, SpanValue> }): SpanLike;
+}
+
+/** OpenTelemetry's number for a span that describes an outgoing call. */
+export const SPAN_KIND_CLIENT = 2;
+
+const STATUS_ERROR = 2;
+
+/** Runs `work` inside a span of `tracer`; without a tracer it only runs it. */
+export async function traced<T>(
+  tracer: TracerLike | undefined,
+  name: string,
+  options: { readonly attributes?: Record<string, SpanValue>; readonly work: () => Promise<T> },
+): Promise<T> {
+  if (tracer === undefined) return await options.work();
+  const span = tracer.startSpan(name, { kind: SPAN_KIND_CLIENT, attributes: { ...options.attributes } });
+  try {
+    return await options.work();
+  } catch (error) {
+    if (error instanceof Error) span.recordException?.(error);
+    span.setStatus?.({ code: STATUS_ERROR });
+    throw error;
+  } finally {
+    span.end();
+  }
+}
