@@ -3,8 +3,8 @@
 
 /**
  * The messages and services of TiKV and PD, one namespace per definition file, for callers of RPCs that the
- * client does not wrap. They follow kvproto `v0.0.0-20260724054804-059694ae4472` and change with
- * it in any release: a field or message that TiKV drops is dropped here.
+ * client does not wrap. They follow kvproto `v0.0.0-20260724054804-059694ae4472` and change
+ * with it in any release: a field or message that TiKV drops is dropped here.
  *
  * @example Encode a request
  * ```ts

@@ -104,7 +104,7 @@ async function generateModules(definitions: Files): Promise<Files> {
     await writeTree(folder, definitions);
     const set = fromBinary(FileDescriptorSetSchema, await run("go", ["run", ".", "compile", folder]));
     const modules = await runPlugin(set.file);
-    modules.set("mod.ts", entryModule(set.file, definitions.get("PIN") ?? ""));
+    modules.set("mod.ts", entryModule(set.file.map(({ name }) => name), definitions.get("PIN") ?? ""));
     return modules;
   } finally {
     await rm(folder, { recursive: true });

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes gen/mod.ts: one namespace per definition file, because names repeat between the files.
 
-import type { FileDescriptorProto } from "@bufbuild/protobuf/wkt";
-
 /** The definitions cannot be brought into this repository; the message says why. */
 export class DefinitionError extends Error {
   override name = "DefinitionError";
 }
 
-/** Returns the text of the entry module for these files. */
-export function entryModule(files: readonly FileDescriptorProto[], pin: string): string {
+/** Returns the text of the entry module for definition files at these paths; `pin` is the text of `proto/PIN`. */
+export function entryModule(paths: readonly string[], pin: string): string {
   const names = new Map<string, string>();
-  for (const file of files) {
-    const namespace = namespaceOf(file.name);
+  for (const path of paths) {
+    const namespace = namespaceOf(path);
     const other = names.get(namespace);
     if (other !== undefined) {
       throw new DefinitionError(
-        `Cannot name a namespace: "${other}" and "${file.name}" both give "${namespace}"`,
+        `Cannot name a namespace: "${other}" and "${path}" both give "${namespace}"`,
       );
     }
-    names.set(namespace, file.name);
+    names.set(namespace, path);
   }
   const lines = [...names].sort(([a], [b]) => a < b ? -1 : 1).map(([namespace, path]) =>
     `/** The definitions of ${path}. */\nexport * as ${namespace} from "./${
@@ -45,8 +43,8 @@ function moduleDocs(version: string): string {
 
 /**
  * The messages and services of TiKV and PD, one namespace per definition file, for callers of RPCs that the
- * client does not wrap. They follow kvproto \`${version}\` and change with
- * it in any release: a field or message that TiKV drops is dropped here.
+ * client does not wrap. They follow kvproto \`${version}\` and change
+ * with it in any release: a field or message that TiKV drops is dropped here.
  *
  * @example Encode a request
  * \`\`\`ts

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -54,6 +55,9 @@ var roots = []string{
 
 // codeGenOnly are imports that carry options for other generators and no message.
 var codeGenOnly = []string{"gogoproto/gogo.proto", "rustproto.proto"}
+
+// topLevel finds the lines that get an empty line before them; the printer sets none.
+var topLevel = regexp.MustCompile(`(?m)^((?:package|message|enum|service) )`)
 
 const header = `// SPDX-License-Identifier: Apache-2.0
 // Written by tools/proto from the descriptors of %s; see PIN. Do not edit.
@@ -159,6 +163,8 @@ func printFile(printer *protoprint.Printer, path string, file protoreflect.FileD
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	text = strings.Replace(text, "\nimport ", "\n\nimport ", 1)
+	text = topLevel.ReplaceAllString(text, "\n$1")
 	return os.WriteFile(path, []byte(fmt.Sprintf(header, module)+text), 0o644)
 }
 

@@ -15,9 +15,13 @@ import (
 // golden is what a test compares the generated TypeScript with. A member is one line of words, so that a
 // difference reads as a difference of the definition:
 //
-//	message  "2 region_epoch optional message metapb.RegionEpoch"   number name cardinality kind [type] [extras]
-//	enum     "1 Low"                                                number name
+//	file     "metapb", "proto3", "encryptionpb.proto" …           package, syntax, imports
+//	message  "2 region_epoch singular message metapb.RegionEpoch"  number name cardinality type [extras]
+//	enum     "1 Low"                                               number name
 //	service  "RawGet unary kvrpcpb.RawGetRequest kvrpcpb.RawGetResponse"
+//
+// Cardinality is singular, repeated, or map with the types of key and value. Extras are packed, deprecated,
+// explicit (proto3 optional) and oneof with its name.
 type golden struct {
 	Files    map[string][]string `json:"files"`
 	Messages map[string][]string `json:"messages"`
@@ -37,7 +41,7 @@ func writeGolden(path string, files []*descriptorpb.FileDescriptorProto) error {
 		walkTypes(file, func(name string, message *descriptorpb.DescriptorProto, enum *descriptorpb.EnumDescriptorProto) {
 			if enum != nil {
 				all.Enums[name] = enumLines(enum)
-			} else {
+			} else if !message.GetOptions().GetMapEntry() {
 				all.Messages[name] = messageLines(message)
 			}
 		})
@@ -71,23 +75,19 @@ func enumLines(enum *descriptorpb.EnumDescriptorProto) []string {
 
 func messageLines(message *descriptorpb.DescriptorProto) []string {
 	lines := []string{}
-	if message.GetOptions().GetMapEntry() {
-		lines = append(lines, "map entry")
-	}
 	for _, field := range message.Field {
-		words := []string{
-			strconv.Itoa(int(field.GetNumber())),
-			field.GetName(),
-			strings.ToLower(strings.TrimPrefix(field.GetLabel().String(), "LABEL_")),
-			strings.ToLower(strings.TrimPrefix(field.GetType().String(), "TYPE_")),
-		}
-		if field.GetTypeName() != "" {
-			words = append(words, strings.TrimPrefix(field.GetTypeName(), "."))
+		words := []string{strconv.Itoa(int(field.GetNumber())), field.GetName()}
+		if entry := mapEntry(message, field); entry != nil {
+			words = append(words, "map", typeWords(entry.Field[0]), typeWords(entry.Field[1]))
+		} else if field.GetLabel() == descriptorpb.FieldDescriptorProto_LABEL_REPEATED {
+			words = append(words, "repeated", typeWords(field))
+		} else {
+			words = append(words, "singular", typeWords(field))
 		}
 		if field.GetProto3Optional() {
 			words = append(words, "explicit")
 		} else if field.OneofIndex != nil {
-			words = append(words, "oneof "+message.OneofDecl[field.GetOneofIndex()].GetName())
+			words = append(words, "oneof", message.OneofDecl[field.GetOneofIndex()].GetName())
 		}
 		if isPacked(field) {
 			words = append(words, "packed")
@@ -98,6 +98,25 @@ func messageLines(message *descriptorpb.DescriptorProto) []string {
 		lines = append(lines, strings.Join(words, " "))
 	}
 	return lines
+}
+
+// mapEntry returns the hidden message behind a map field, or nil for other fields.
+func mapEntry(message *descriptorpb.DescriptorProto, field *descriptorpb.FieldDescriptorProto) *descriptorpb.DescriptorProto {
+	for _, nested := range message.NestedType {
+		if nested.GetOptions().GetMapEntry() && strings.HasSuffix(field.GetTypeName(), "."+nested.GetName()) {
+			return nested
+		}
+	}
+	return nil
+}
+
+// typeWords is the name of a scalar type, or "message" or "enum" and the name of the type.
+func typeWords(field *descriptorpb.FieldDescriptorProto) string {
+	kind := strings.ToLower(strings.TrimPrefix(field.GetType().String(), "TYPE_"))
+	if field.GetTypeName() == "" {
+		return kind
+	}
+	return kind + " " + strings.TrimPrefix(field.GetTypeName(), ".")
 }
 
 // isPacked follows proto3: repeated numbers are packed unless an option says otherwise.
