@@ -14,6 +14,8 @@ export const file_apipb: GenFile = /*@__PURE__*/
   fileDesc("CgthcGlwYi5wcm90bxIFYXBpcGIiPQoQS2V5c3BhY2VJZGVudGl0eRIUCgxuYW1lc3BhY2VfaWQYASABKA0SEwoLa2V5c3BhY2VfaWQYAiABKA1iBnByb3RvMw");
 
 /**
+ * The message `apipb.KeyspaceIdentity`.
+ *
  * @generated from message apipb.KeyspaceIdentity
  */
 export type KeyspaceIdentity = Message<"apipb.KeyspaceIdentity"> & {

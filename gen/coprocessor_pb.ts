@@ -20,6 +20,8 @@ export const file_coprocessor: GenFile = /*@__PURE__*/
   fileDesc("ChFjb3Byb2Nlc3Nvci5wcm90bxILY29wcm9jZXNzb3IiJgoIS2V5UmFuZ2USDQoFc3RhcnQYASABKAwSCwoDZW5kGAIgASgMIkoKEVZlcnNpb25lZEtleVJhbmdlEiQKBXJhbmdlGAEgASgLMhUuY29wcm9jZXNzb3IuS2V5UmFuZ2USDwoHcmVhZF90cxgCIAEoBCL+AwoHUmVxdWVzdBIhCgdjb250ZXh0GAEgASgLMhAua3ZycGNwYi5Db250ZXh0EgoKAnRwGAIgASgDEgwKBGRhdGEYAyABKAwSEAoIc3RhcnRfdHMYByABKAQSJQoGcmFuZ2VzGAQgAygLMhUuY29wcm9jZXNzb3IuS2V5UmFuZ2USGAoQaXNfY2FjaGVfZW5hYmxlZBgFIAEoCBIeChZjYWNoZV9pZl9tYXRjaF92ZXJzaW9uGAYgASgEEhIKCnNjaGVtYV92ZXIYCCABKAMSGAoQaXNfdHJhY2VfZW5hYmxlZBgJIAEoCBITCgtwYWdpbmdfc2l6ZRgKIAEoBBIqCgV0YXNrcxgLIAMoCzIbLmNvcHJvY2Vzc29yLlN0b3JlQmF0Y2hUYXNrEhUKDWNvbm5lY3Rpb25faWQYDCABKAQSGAoQY29ubmVjdGlvbl9hbGlhcxgNIAEoCRI3ChF0YWJsZV9zaGFyZF9pbmZvcxgOIAMoCzIcLmNvcHJvY2Vzc29yLlRhYmxlU2hhcmRJbmZvcxI4ChB2ZXJzaW9uZWRfcmFuZ2VzGA8gAygLMh4uY29wcm9jZXNzb3IuVmVyc2lvbmVkS2V5UmFuZ2USFQoNbWF4X2tleXNfcmVhZBgQIAEoBBIZChFwYWdpbmdfc2l6ZV9ieXRlcxgRIAEoBCKmAwoIUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIkCgxyZWdpb25fZXJyb3IYAiABKAsyDi5lcnJvcnBiLkVycm9yEiEKBmxvY2tlZBgDIAEoCzIRLmt2cnBjcGIuTG9ja0luZm8SEwoLb3RoZXJfZXJyb3IYBCABKAkSJAoFcmFuZ2UYBSABKAsyFS5jb3Byb2Nlc3Nvci5LZXlSYW5nZRIqCgxleGVjX2RldGFpbHMYBiABKAsyFC5rdnJwY3BiLkV4ZWNEZXRhaWxzEi8KD2V4ZWNfZGV0YWlsc192MhgLIAEoCzIWLmt2cnBjcGIuRXhlY0RldGFpbHNWMhIUCgxpc19jYWNoZV9oaXQYByABKAgSGgoSY2FjaGVfbGFzdF92ZXJzaW9uGAggASgEEhUKDWNhbl9iZV9jYWNoZWQYCSABKAgSHgoWbGF0ZXN0X2J1Y2tldHNfdmVyc2lvbhgMIAEoBBI8Cg9iYXRjaF9yZXNwb25zZXMYDSADKAsyIy5jb3Byb2Nlc3Nvci5TdG9yZUJhdGNoVGFza1Jlc3BvbnNlSgQIChALInEKClJlZ2lvbkluZm8SEQoJcmVnaW9uX2lkGAEgASgEEikKDHJlZ2lvbl9lcG9jaBgCIAEoCzITLm1ldGFwYi5SZWdpb25FcG9jaBIlCgZyYW5nZXMYAyADKAsyFS5jb3Byb2Nlc3Nvci5LZXlSYW5nZSJZCglTaGFyZEluZm8SEAoIc2hhcmRfaWQYASABKAQSEwoLc2hhcmRfZXBvY2gYAiABKAQSJQoGcmFuZ2VzGAMgAygLMhUuY29wcm9jZXNzb3IuS2V5UmFuZ2UiUwoPVGFibGVTaGFyZEluZm9zEhMKC2V4ZWN1dG9yX2lkGAEgASgJEisKC3NoYXJkX2luZm9zGAIgAygLMhYuY29wcm9jZXNzb3IuU2hhcmRJbmZvIuoBChhUaUNJRXN0aW1hdGVDb3VudFJlcXVlc3QSIQoHY29udGV4dBgBIAEoCzIQLmt2cnBjcGIuQ29udGV4dBIQCghzdGFydF90cxgCIAEoBBIQCgh0YWJsZV9pZBgDIAEoAxIQCghpbmRleF9pZBgEIAEoAxIWCg5mdHNfcXVlcnlfaW5mbxgFIAEoDBIWCg50aW1lX3pvbmVfbmFtZRgGIAEoCRIYChB0aW1lX3pvbmVfb2Zmc2V0GAcgASgDEisKC3NoYXJkX2luZm9zGAggAygLMhYuY29wcm9jZXNzb3IuU2hhcmRJbmZvIkMKGVRpQ0lFc3RpbWF0ZUNvdW50UmVzcG9uc2USEQoJZXN0X2NvdW50GAEgASgEEhMKC290aGVyX2Vycm9yGAIgASgJIlMKDFRhYmxlUmVnaW9ucxIZChFwaHlzaWNhbF90YWJsZV9pZBgBIAEoAxIoCgdyZWdpb25zGAIgAygLMhcuY29wcm9jZXNzb3IuUmVnaW9uSW5mbyLHAgoMQmF0Y2hSZXF1ZXN0EiEKB2NvbnRleHQYASABKAsyEC5rdnJwY3BiLkNvbnRleHQSCgoCdHAYAiABKAMSDAoEZGF0YRgDIAEoDBIoCgdyZWdpb25zGAQgAygLMhcuY29wcm9jZXNzb3IuUmVnaW9uSW5mbxIQCghzdGFydF90cxgFIAEoBBISCgpzY2hlbWFfdmVyGAYgASgDEjAKDXRhYmxlX3JlZ2lvbnMYByADKAsyGS5jb3Byb2Nlc3Nvci5UYWJsZVJlZ2lvbnMSDgoGbG9nX2lkGAggASgJEhUKDWNvbm5lY3Rpb25faWQYCSABKAQSGAoQY29ubmVjdGlvbl9hbGlhcxgKIAEoCRI3ChF0YWJsZV9zaGFyZF9pbmZvcxgLIAMoCzIcLmNvcHJvY2Vzc29yLlRhYmxlU2hhcmRJbmZvcyKzAQoNQmF0Y2hSZXNwb25zZRIMCgRkYXRhGAEgASgMEhMKC290aGVyX2Vycm9yGAIgASgJEioKDGV4ZWNfZGV0YWlscxgDIAEoCzIULmt2cnBjcGIuRXhlY0RldGFpbHMSJQoNcmV0cnlfcmVnaW9ucxgEIAMoCzIOLm1ldGFwYi5SZWdpb24SLAoMcmV0cnlfc2hhcmRzGAUgAygLMhYuY29wcm9jZXNzb3IuU2hhcmRJbmZvIvUBCg5TdG9yZUJhdGNoVGFzaxIRCglyZWdpb25faWQYASABKAQSKQoMcmVnaW9uX2Vwb2NoGAIgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEhoKBHBlZXIYAyABKAsyDC5tZXRhcGIuUGVlchIlCgZyYW5nZXMYBCADKAsyFS5jb3Byb2Nlc3Nvci5LZXlSYW5nZRIPCgd0YXNrX2lkGAUgASgEEjgKEHZlcnNpb25lZF9yYW5nZXMYBiADKAsyHi5jb3Byb2Nlc3Nvci5WZXJzaW9uZWRLZXlSYW5nZRIXCg9idWNrZXRzX3ZlcnNpb24YByABKAQixgEKFlN0b3JlQmF0Y2hUYXNrUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIkCgxyZWdpb25fZXJyb3IYAiABKAsyDi5lcnJvcnBiLkVycm9yEiEKBmxvY2tlZBgDIAEoCzIRLmt2cnBjcGIuTG9ja0luZm8SEwoLb3RoZXJfZXJyb3IYBCABKAkSDwoHdGFza19pZBgFIAEoBBIvCg9leGVjX2RldGFpbHNfdjIYBiABKAsyFi5rdnJwY3BiLkV4ZWNEZXRhaWxzVjIipAEKD0RlbGVnYXRlUmVxdWVzdBIhCgdjb250ZXh0GAEgASgLMhAua3ZycGNwYi5Db250ZXh0EhAKCHN0YXJ0X3RzGAIgASgEEiUKBnJhbmdlcxgDIAMoCzIVLmNvcHJvY2Vzc29yLktleVJhbmdlEhoKEm1lbV90YWJsZV9zZXF1ZW5jZRgEIAEoBBIZChFzbmFwc2hvdF9zZXF1ZW5jZRgFIAEoBCK2AQoQRGVsZWdhdGVSZXNwb25zZRIWCg5tZW1fdGFibGVfZGF0YRgBIAEoDBIQCghzbmFwc2hvdBgCIAEoDBIkCgxyZWdpb25fZXJyb3IYAyABKAsyDi5lcnJvcnBiLkVycm9yEiEKBmxvY2tlZBgEIAEoCzIRLmt2cnBjcGIuTG9ja0luZm8SEwoLb3RoZXJfZXJyb3IYBSABKAkSGgoSbWVtX3RhYmxlX3NlcXVlbmNlGAYgASgEYgZwcm90bzM", [file_errorpb, file_kvrpcpb, file_metapb]);
 
 /**
+ * The message `coprocessor.KeyRange`.
+ *
  * @generated from message coprocessor.KeyRange
  */
 export type KeyRange = Message<"coprocessor.KeyRange"> & {
@@ -42,6 +44,8 @@ export const KeyRangeSchema: GenMessage<KeyRange> = /*@__PURE__*/
   messageDesc(file_coprocessor, 0);
 
 /**
+ * The message `coprocessor.VersionedKeyRange`.
+ *
  * @generated from message coprocessor.VersionedKeyRange
  */
 export type VersionedKeyRange = Message<"coprocessor.VersionedKeyRange"> & {
@@ -64,6 +68,8 @@ export const VersionedKeyRangeSchema: GenMessage<VersionedKeyRange> = /*@__PURE_
   messageDesc(file_coprocessor, 1);
 
 /**
+ * The message `coprocessor.Request`.
+ *
  * @generated from message coprocessor.Request
  */
 export type Request = Message<"coprocessor.Request"> & {
@@ -161,6 +167,8 @@ export const RequestSchema: GenMessage<Request> = /*@__PURE__*/
   messageDesc(file_coprocessor, 2);
 
 /**
+ * The message `coprocessor.Response`.
+ *
  * @generated from message coprocessor.Response
  */
 export type Response = Message<"coprocessor.Response"> & {
@@ -233,6 +241,8 @@ export const ResponseSchema: GenMessage<Response> = /*@__PURE__*/
   messageDesc(file_coprocessor, 3);
 
 /**
+ * The message `coprocessor.RegionInfo`.
+ *
  * @generated from message coprocessor.RegionInfo
  */
 export type RegionInfo = Message<"coprocessor.RegionInfo"> & {
@@ -260,6 +270,8 @@ export const RegionInfoSchema: GenMessage<RegionInfo> = /*@__PURE__*/
   messageDesc(file_coprocessor, 4);
 
 /**
+ * The message `coprocessor.ShardInfo`.
+ *
  * @generated from message coprocessor.ShardInfo
  */
 export type ShardInfo = Message<"coprocessor.ShardInfo"> & {
@@ -287,6 +299,8 @@ export const ShardInfoSchema: GenMessage<ShardInfo> = /*@__PURE__*/
   messageDesc(file_coprocessor, 5);
 
 /**
+ * The message `coprocessor.TableShardInfos`.
+ *
  * @generated from message coprocessor.TableShardInfos
  */
 export type TableShardInfos = Message<"coprocessor.TableShardInfos"> & {
@@ -309,6 +323,8 @@ export const TableShardInfosSchema: GenMessage<TableShardInfos> = /*@__PURE__*/
   messageDesc(file_coprocessor, 6);
 
 /**
+ * The message `coprocessor.TiCIEstimateCountRequest`.
+ *
  * @generated from message coprocessor.TiCIEstimateCountRequest
  */
 export type TiCIEstimateCountRequest = Message<"coprocessor.TiCIEstimateCountRequest"> & {
@@ -361,6 +377,8 @@ export const TiCIEstimateCountRequestSchema: GenMessage<TiCIEstimateCountRequest
   messageDesc(file_coprocessor, 7);
 
 /**
+ * The message `coprocessor.TiCIEstimateCountResponse`.
+ *
  * @generated from message coprocessor.TiCIEstimateCountResponse
  */
 export type TiCIEstimateCountResponse = Message<"coprocessor.TiCIEstimateCountResponse"> & {
@@ -383,6 +401,8 @@ export const TiCIEstimateCountResponseSchema: GenMessage<TiCIEstimateCountRespon
   messageDesc(file_coprocessor, 8);
 
 /**
+ * The message `coprocessor.TableRegions`.
+ *
  * @generated from message coprocessor.TableRegions
  */
 export type TableRegions = Message<"coprocessor.TableRegions"> & {
@@ -405,6 +425,8 @@ export const TableRegionsSchema: GenMessage<TableRegions> = /*@__PURE__*/
   messageDesc(file_coprocessor, 9);
 
 /**
+ * The message `coprocessor.BatchRequest`.
+ *
  * @generated from message coprocessor.BatchRequest
  */
 export type BatchRequest = Message<"coprocessor.BatchRequest"> & {
@@ -472,6 +494,8 @@ export const BatchRequestSchema: GenMessage<BatchRequest> = /*@__PURE__*/
   messageDesc(file_coprocessor, 10);
 
 /**
+ * The message `coprocessor.BatchResponse`.
+ *
  * @generated from message coprocessor.BatchResponse
  */
 export type BatchResponse = Message<"coprocessor.BatchResponse"> & {
@@ -509,6 +533,8 @@ export const BatchResponseSchema: GenMessage<BatchResponse> = /*@__PURE__*/
   messageDesc(file_coprocessor, 11);
 
 /**
+ * The message `coprocessor.StoreBatchTask`.
+ *
  * @generated from message coprocessor.StoreBatchTask
  */
 export type StoreBatchTask = Message<"coprocessor.StoreBatchTask"> & {
@@ -556,6 +582,8 @@ export const StoreBatchTaskSchema: GenMessage<StoreBatchTask> = /*@__PURE__*/
   messageDesc(file_coprocessor, 12);
 
 /**
+ * The message `coprocessor.StoreBatchTaskResponse`.
+ *
  * @generated from message coprocessor.StoreBatchTaskResponse
  */
 export type StoreBatchTaskResponse = Message<"coprocessor.StoreBatchTaskResponse"> & {
@@ -598,6 +626,8 @@ export const StoreBatchTaskResponseSchema: GenMessage<StoreBatchTaskResponse> = 
   messageDesc(file_coprocessor, 13);
 
 /**
+ * The message `coprocessor.DelegateRequest`.
+ *
  * @generated from message coprocessor.DelegateRequest
  */
 export type DelegateRequest = Message<"coprocessor.DelegateRequest"> & {
@@ -635,6 +665,8 @@ export const DelegateRequestSchema: GenMessage<DelegateRequest> = /*@__PURE__*/
   messageDesc(file_coprocessor, 14);
 
 /**
+ * The message `coprocessor.DelegateResponse`.
+ *
  * @generated from message coprocessor.DelegateResponse
  */
 export type DelegateResponse = Message<"coprocessor.DelegateResponse"> & {

@@ -14,6 +14,8 @@ export const file_deadlock: GenFile = /*@__PURE__*/
   fileDesc("Cg5kZWFkbG9jay5wcm90bxIIZGVhZGxvY2siFwoVV2FpdEZvckVudHJpZXNSZXF1ZXN0IkEKFldhaXRGb3JFbnRyaWVzUmVzcG9uc2USJwoHZW50cmllcxgBIAMoCzIWLmRlYWRsb2NrLldhaXRGb3JFbnRyeSJ/CgxXYWl0Rm9yRW50cnkSCwoDdHhuGAEgASgEEhQKDHdhaXRfZm9yX3R4bhgCIAEoBBIQCghrZXlfaGFzaBgDIAEoBBILCgNrZXkYBCABKAwSGgoScmVzb3VyY2VfZ3JvdXBfdGFnGAUgASgMEhEKCXdhaXRfdGltZRgGIAEoBCJfChRSZXBsYWNlTG9ja0J5S2V5SXRlbRIQCghrZXlfaGFzaBgBIAEoBBILCgNrZXkYAiABKAwSEwoLb2xkX2xvY2tfdHMYAyABKAQSEwoLbmV3X2xvY2tfdHMYBCABKAQiSgoZUmVwbGFjZUxvY2tzQnlLZXlzUmVxdWVzdBItCgVpdGVtcxgBIAMoCzIeLmRlYWRsb2NrLlJlcGxhY2VMb2NrQnlLZXlJdGVtIqcBCg9EZWFkbG9ja1JlcXVlc3QSKQoCdHAYASABKA4yHS5kZWFkbG9jay5EZWFkbG9ja1JlcXVlc3RUeXBlEiUKBWVudHJ5GAIgASgLMhYuZGVhZGxvY2suV2FpdEZvckVudHJ5EkIKFXJlcGxhY2VfbG9ja3NfYnlfa2V5cxgDIAEoCzIjLmRlYWRsb2NrLlJlcGxhY2VMb2Nrc0J5S2V5c1JlcXVlc3QilgEKEERlYWRsb2NrUmVzcG9uc2USJQoFZW50cnkYASABKAsyFi5kZWFkbG9jay5XYWl0Rm9yRW50cnkSGQoRZGVhZGxvY2tfa2V5X2hhc2gYAiABKAQSKgoKd2FpdF9jaGFpbhgDIAMoCzIWLmRlYWRsb2NrLldhaXRGb3JFbnRyeRIUCgxkZWFkbG9ja19rZXkYBCABKAwqQgoTRGVhZGxvY2tSZXF1ZXN0VHlwZRIKCgZEZXRlY3QQABISCg5DbGVhblVwV2FpdEZvchABEgsKB0NsZWFuVXAQAjKnAQoIRGVhZGxvY2sSVgoRR2V0V2FpdEZvckVudHJpZXMSHy5kZWFkbG9jay5XYWl0Rm9yRW50cmllc1JlcXVlc3QaIC5kZWFkbG9jay5XYWl0Rm9yRW50cmllc1Jlc3BvbnNlEkMKBkRldGVjdBIZLmRlYWRsb2NrLkRlYWRsb2NrUmVxdWVzdBoaLmRlYWRsb2NrLkRlYWRsb2NrUmVzcG9uc2UoATABYgZwcm90bzM");
 
 /**
+ * The message `deadlock.WaitForEntriesRequest`.
+ *
  * @generated from message deadlock.WaitForEntriesRequest
  */
 export type WaitForEntriesRequest = Message<"deadlock.WaitForEntriesRequest"> & {
@@ -27,6 +29,8 @@ export const WaitForEntriesRequestSchema: GenMessage<WaitForEntriesRequest> = /*
   messageDesc(file_deadlock, 0);
 
 /**
+ * The message `deadlock.WaitForEntriesResponse`.
+ *
  * @generated from message deadlock.WaitForEntriesResponse
  */
 export type WaitForEntriesResponse = Message<"deadlock.WaitForEntriesResponse"> & {
@@ -44,6 +48,8 @@ export const WaitForEntriesResponseSchema: GenMessage<WaitForEntriesResponse> = 
   messageDesc(file_deadlock, 1);
 
 /**
+ * The message `deadlock.WaitForEntry`.
+ *
  * @generated from message deadlock.WaitForEntry
  */
 export type WaitForEntry = Message<"deadlock.WaitForEntry"> & {
@@ -86,6 +92,8 @@ export const WaitForEntrySchema: GenMessage<WaitForEntry> = /*@__PURE__*/
   messageDesc(file_deadlock, 2);
 
 /**
+ * The message `deadlock.ReplaceLockByKeyItem`.
+ *
  * @generated from message deadlock.ReplaceLockByKeyItem
  */
 export type ReplaceLockByKeyItem = Message<"deadlock.ReplaceLockByKeyItem"> & {
@@ -118,6 +126,8 @@ export const ReplaceLockByKeyItemSchema: GenMessage<ReplaceLockByKeyItem> = /*@_
   messageDesc(file_deadlock, 3);
 
 /**
+ * The message `deadlock.ReplaceLocksByKeysRequest`.
+ *
  * @generated from message deadlock.ReplaceLocksByKeysRequest
  */
 export type ReplaceLocksByKeysRequest = Message<"deadlock.ReplaceLocksByKeysRequest"> & {
@@ -135,6 +145,8 @@ export const ReplaceLocksByKeysRequestSchema: GenMessage<ReplaceLocksByKeysReque
   messageDesc(file_deadlock, 4);
 
 /**
+ * The message `deadlock.DeadlockRequest`.
+ *
  * @generated from message deadlock.DeadlockRequest
  */
 export type DeadlockRequest = Message<"deadlock.DeadlockRequest"> & {
@@ -162,6 +174,8 @@ export const DeadlockRequestSchema: GenMessage<DeadlockRequest> = /*@__PURE__*/
   messageDesc(file_deadlock, 5);
 
 /**
+ * The message `deadlock.DeadlockResponse`.
+ *
  * @generated from message deadlock.DeadlockResponse
  */
 export type DeadlockResponse = Message<"deadlock.DeadlockResponse"> & {
@@ -194,6 +208,8 @@ export const DeadlockResponseSchema: GenMessage<DeadlockResponse> = /*@__PURE__*
   messageDesc(file_deadlock, 6);
 
 /**
+ * The enum `deadlock.DeadlockRequestType`.
+ *
  * @generated from enum deadlock.DeadlockRequestType
  */
 export const DeadlockRequestType = {
@@ -214,6 +230,8 @@ export const DeadlockRequestType = {
 } as const;
 
 /**
+ * The enum `deadlock.DeadlockRequestType`.
+ *
  * @generated from enum deadlock.DeadlockRequestType
  */
 export type DeadlockRequestType = (typeof DeadlockRequestType)[keyof typeof DeadlockRequestType] | UnknownEnum;
@@ -225,6 +243,8 @@ export const DeadlockRequestTypeSchema: GenEnum<DeadlockRequestType> = /*@__PURE
   enumDesc(file_deadlock, 0);
 
 /**
+ * The service `deadlock.Deadlock`.
+ *
  * @generated from service deadlock.Deadlock
  */
 export const Deadlock: GenService<{

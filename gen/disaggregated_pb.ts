@@ -20,6 +20,8 @@ export const file_disaggregated: GenFile = /*@__PURE__*/
   fileDesc("ChNkaXNhZ2dyZWdhdGVkLnByb3RvEg1kaXNhZ2dyZWdhdGVkIp0BCgxTM0xvY2tSZXN1bHQSKQoHc3VjY2VzcxgBIAEoCzIWLmRpc2FnZ3JlZ2F0ZWQuU3VjY2Vzc0gAEiwKCW5vdF9vd25lchgCIAEoCzIXLmRpc2FnZ3JlZ2F0ZWQuTm90T3duZXJIABIrCghjb25mbGljdBgDIAEoCzIXLmRpc2FnZ3JlZ2F0ZWQuQ29uZmxpY3RIAEIHCgVlcnJvciIJCgdTdWNjZXNzIgoKCE5vdE93bmVyIhoKCENvbmZsaWN0Eg4KBnJlYXNvbhgBIAEoCSJTChFUcnlBZGRMb2NrUmVxdWVzdBIVCg1kYXRhX2ZpbGVfa2V5GAEgASgMEhUKDWxvY2tfc3RvcmVfaWQYAyABKAQSEAoIbG9ja19zZXEYBCABKAQiQQoSVHJ5QWRkTG9ja1Jlc3BvbnNlEisKBnJlc3VsdBgBIAEoCzIbLmRpc2FnZ3JlZ2F0ZWQuUzNMb2NrUmVzdWx0Ii0KFFRyeU1hcmtEZWxldGVSZXF1ZXN0EhUKDWRhdGFfZmlsZV9rZXkYASABKAwiRAoVVHJ5TWFya0RlbGV0ZVJlc3BvbnNlEisKBnJlc3VsdBgBIAEoCzIbLmRpc2FnZ3JlZ2F0ZWQuUzNMb2NrUmVzdWx0IhgKFkdldERpc2FnZ0NvbmZpZ1JlcXVlc3QiQAoORGlzYWdnUzNDb25maWcSDgoGYnVja2V0GAEgASgJEgwKBHJvb3QYAiABKAkSEAoIZW5kcG9pbnQYAyABKAkiSwoXR2V0RGlzYWdnQ29uZmlnUmVzcG9uc2USMAoJczNfY29uZmlnGAEgASgLMh0uZGlzYWdncmVnYXRlZC5EaXNhZ2dTM0NvbmZpZyLMAgoORGlzYWdnVGFza01ldGESEAoIc3RhcnRfdHMYASABKAQSEQoJZ2F0aGVyX2lkGAkgASgDEhAKCHF1ZXJ5X3RzGAIgASgEEhEKCXNlcnZlcl9pZBgDIAEoBBIWCg5sb2NhbF9xdWVyeV9pZBgEIAEoBBIPCgd0YXNrX2lkGAUgASgDEhMKC2V4ZWN1dG9yX2lkGAYgASgJEhUKC2tleXNwYWNlX2lkGAcgASgNSAASNAoRa2V5c3BhY2VfaWRlbnRpdHkYDCABKAsyFy5hcGlwYi5LZXlzcGFjZUlkZW50aXR5SAASKAoLYXBpX3ZlcnNpb24YCCABKA4yEy5rdnJwY3BiLkFQSVZlcnNpb24SFQoNY29ubmVjdGlvbl9pZBgKIAEoBBIYChBjb25uZWN0aW9uX2FsaWFzGAsgASgJQgoKCGtleXNwYWNlIiwKD0Rpc2FnZ1JlYWRFcnJvchIMCgRjb2RlGAEgASgFEgsKA21zZxgCIAEoCSK+AQoYRXN0YWJsaXNoRGlzYWdnVGFza0Vycm9yEjIKDGVycm9yX3JlZ2lvbhgBIAEoCzIaLmRpc2FnZ3JlZ2F0ZWQuRXJyb3JSZWdpb25IABIyCgxlcnJvcl9sb2NrZWQYAiABKAsyGi5kaXNhZ2dyZWdhdGVkLkVycm9yTG9ja2VkSAASMAoLZXJyb3Jfb3RoZXIYYyABKAsyGS5kaXNhZ2dyZWdhdGVkLkVycm9yT3RoZXJIAEIICgZlcnJvcnMiLgoLRXJyb3JSZWdpb24SCwoDbXNnGAEgASgJEhIKCnJlZ2lvbl9pZHMYAiADKAQiPQoLRXJyb3JMb2NrZWQSCwoDbXNnGAEgASgJEiEKBmxvY2tlZBgCIAMoCzIRLmt2cnBjcGIuTG9ja0luZm8iJwoKRXJyb3JPdGhlchIMCgRjb2RlGAEgASgFEgsKA21zZxgCIAEoCSLzAQoaRXN0YWJsaXNoRGlzYWdnVGFza1JlcXVlc3QSKwoEbWV0YRgBIAEoCzIdLmRpc2FnZ3JlZ2F0ZWQuRGlzYWdnVGFza01ldGESDwoHYWRkcmVzcxgCIAEoCRIRCgl0aW1lb3V0X3MYAyABKAMSKAoHcmVnaW9ucxgEIAMoCzIXLmNvcHJvY2Vzc29yLlJlZ2lvbkluZm8SEgoKc2NoZW1hX3ZlchgFIAEoAxIwCg10YWJsZV9yZWdpb25zGAYgAygLMhkuY29wcm9jZXNzb3IuVGFibGVSZWdpb25zEhQKDGVuY29kZWRfcGxhbhgHIAEoDCKrAQobRXN0YWJsaXNoRGlzYWdnVGFza1Jlc3BvbnNlEjYKBWVycm9yGAEgASgLMicuZGlzYWdncmVnYXRlZC5Fc3RhYmxpc2hEaXNhZ2dUYXNrRXJyb3ISEAoIc3RvcmVfaWQYAyABKAQSMgoLc25hcHNob3RfaWQYBCABKAsyHS5kaXNhZ2dyZWdhdGVkLkRpc2FnZ1Rhc2tNZXRhEg4KBnRhYmxlcxgFIAMoDCJGChdDYW5jZWxEaXNhZ2dUYXNrUmVxdWVzdBIrCgRtZXRhGAEgASgLMh0uZGlzYWdncmVnYXRlZC5EaXNhZ2dUYXNrTWV0YSIaChhDYW5jZWxEaXNhZ2dUYXNrUmVzcG9uc2UihQEKF0ZldGNoRGlzYWdnUGFnZXNSZXF1ZXN0EjIKC3NuYXBzaG90X2lkGAEgASgLMh0uZGlzYWdncmVnYXRlZC5EaXNhZ2dUYXNrTWV0YRIQCgh0YWJsZV9pZBgCIAEoAxISCgpzZWdtZW50X2lkGAMgASgEEhAKCHBhZ2VfaWRzGAQgAygEIm4KC1BhZ2VzUGFja2V0Ei0KBWVycm9yGAEgASgLMh4uZGlzYWdncmVnYXRlZC5EaXNhZ2dSZWFkRXJyb3ISDQoFcGFnZXMYAiADKAwSDgoGY2h1bmtzGAMgAygMEhEKCXN1bW1hcmllcxgEIAMoDGIGcHJvdG8z", [file_apipb, file_coprocessor, file_kvrpcpb]);
 
 /**
+ * The message `disaggregated.S3LockResult`.
+ *
  * @generated from message disaggregated.S3LockResult
  */
 export type S3LockResult = Message<"disaggregated.S3LockResult"> & {
@@ -55,6 +57,8 @@ export const S3LockResultSchema: GenMessage<S3LockResult> = /*@__PURE__*/
   messageDesc(file_disaggregated, 0);
 
 /**
+ * The message `disaggregated.Success`.
+ *
  * @generated from message disaggregated.Success
  */
 export type Success = Message<"disaggregated.Success"> & {
@@ -68,6 +72,8 @@ export const SuccessSchema: GenMessage<Success> = /*@__PURE__*/
   messageDesc(file_disaggregated, 1);
 
 /**
+ * The message `disaggregated.NotOwner`.
+ *
  * @generated from message disaggregated.NotOwner
  */
 export type NotOwner = Message<"disaggregated.NotOwner"> & {
@@ -81,6 +87,8 @@ export const NotOwnerSchema: GenMessage<NotOwner> = /*@__PURE__*/
   messageDesc(file_disaggregated, 2);
 
 /**
+ * The message `disaggregated.Conflict`.
+ *
  * @generated from message disaggregated.Conflict
  */
 export type Conflict = Message<"disaggregated.Conflict"> & {
@@ -98,6 +106,8 @@ export const ConflictSchema: GenMessage<Conflict> = /*@__PURE__*/
   messageDesc(file_disaggregated, 3);
 
 /**
+ * The message `disaggregated.TryAddLockRequest`.
+ *
  * @generated from message disaggregated.TryAddLockRequest
  */
 export type TryAddLockRequest = Message<"disaggregated.TryAddLockRequest"> & {
@@ -125,6 +135,8 @@ export const TryAddLockRequestSchema: GenMessage<TryAddLockRequest> = /*@__PURE_
   messageDesc(file_disaggregated, 4);
 
 /**
+ * The message `disaggregated.TryAddLockResponse`.
+ *
  * @generated from message disaggregated.TryAddLockResponse
  */
 export type TryAddLockResponse = Message<"disaggregated.TryAddLockResponse"> & {
@@ -142,6 +154,8 @@ export const TryAddLockResponseSchema: GenMessage<TryAddLockResponse> = /*@__PUR
   messageDesc(file_disaggregated, 5);
 
 /**
+ * The message `disaggregated.TryMarkDeleteRequest`.
+ *
  * @generated from message disaggregated.TryMarkDeleteRequest
  */
 export type TryMarkDeleteRequest = Message<"disaggregated.TryMarkDeleteRequest"> & {
@@ -159,6 +173,8 @@ export const TryMarkDeleteRequestSchema: GenMessage<TryMarkDeleteRequest> = /*@_
   messageDesc(file_disaggregated, 6);
 
 /**
+ * The message `disaggregated.TryMarkDeleteResponse`.
+ *
  * @generated from message disaggregated.TryMarkDeleteResponse
  */
 export type TryMarkDeleteResponse = Message<"disaggregated.TryMarkDeleteResponse"> & {
@@ -176,6 +192,8 @@ export const TryMarkDeleteResponseSchema: GenMessage<TryMarkDeleteResponse> = /*
   messageDesc(file_disaggregated, 7);
 
 /**
+ * The message `disaggregated.GetDisaggConfigRequest`.
+ *
  * @generated from message disaggregated.GetDisaggConfigRequest
  */
 export type GetDisaggConfigRequest = Message<"disaggregated.GetDisaggConfigRequest"> & {
@@ -189,6 +207,8 @@ export const GetDisaggConfigRequestSchema: GenMessage<GetDisaggConfigRequest> = 
   messageDesc(file_disaggregated, 8);
 
 /**
+ * The message `disaggregated.DisaggS3Config`.
+ *
  * @generated from message disaggregated.DisaggS3Config
  */
 export type DisaggS3Config = Message<"disaggregated.DisaggS3Config"> & {
@@ -216,6 +236,8 @@ export const DisaggS3ConfigSchema: GenMessage<DisaggS3Config> = /*@__PURE__*/
   messageDesc(file_disaggregated, 9);
 
 /**
+ * The message `disaggregated.GetDisaggConfigResponse`.
+ *
  * @generated from message disaggregated.GetDisaggConfigResponse
  */
 export type GetDisaggConfigResponse = Message<"disaggregated.GetDisaggConfigResponse"> & {
@@ -233,6 +255,8 @@ export const GetDisaggConfigResponseSchema: GenMessage<GetDisaggConfigResponse> 
   messageDesc(file_disaggregated, 10);
 
 /**
+ * The message `disaggregated.DisaggTaskMeta`.
+ *
  * @generated from message disaggregated.DisaggTaskMeta
  */
 export type DisaggTaskMeta = Message<"disaggregated.DisaggTaskMeta"> & {
@@ -312,6 +336,8 @@ export const DisaggTaskMetaSchema: GenMessage<DisaggTaskMeta> = /*@__PURE__*/
   messageDesc(file_disaggregated, 11);
 
 /**
+ * The message `disaggregated.DisaggReadError`.
+ *
  * @generated from message disaggregated.DisaggReadError
  */
 export type DisaggReadError = Message<"disaggregated.DisaggReadError"> & {
@@ -334,6 +360,8 @@ export const DisaggReadErrorSchema: GenMessage<DisaggReadError> = /*@__PURE__*/
   messageDesc(file_disaggregated, 12);
 
 /**
+ * The message `disaggregated.EstablishDisaggTaskError`.
+ *
  * @generated from message disaggregated.EstablishDisaggTaskError
  */
 export type EstablishDisaggTaskError = Message<"disaggregated.EstablishDisaggTaskError"> & {
@@ -369,6 +397,8 @@ export const EstablishDisaggTaskErrorSchema: GenMessage<EstablishDisaggTaskError
   messageDesc(file_disaggregated, 13);
 
 /**
+ * The message `disaggregated.ErrorRegion`.
+ *
  * @generated from message disaggregated.ErrorRegion
  */
 export type ErrorRegion = Message<"disaggregated.ErrorRegion"> & {
@@ -391,6 +421,8 @@ export const ErrorRegionSchema: GenMessage<ErrorRegion> = /*@__PURE__*/
   messageDesc(file_disaggregated, 14);
 
 /**
+ * The message `disaggregated.ErrorLocked`.
+ *
  * @generated from message disaggregated.ErrorLocked
  */
 export type ErrorLocked = Message<"disaggregated.ErrorLocked"> & {
@@ -413,6 +445,8 @@ export const ErrorLockedSchema: GenMessage<ErrorLocked> = /*@__PURE__*/
   messageDesc(file_disaggregated, 15);
 
 /**
+ * The message `disaggregated.ErrorOther`.
+ *
  * @generated from message disaggregated.ErrorOther
  */
 export type ErrorOther = Message<"disaggregated.ErrorOther"> & {
@@ -435,6 +469,8 @@ export const ErrorOtherSchema: GenMessage<ErrorOther> = /*@__PURE__*/
   messageDesc(file_disaggregated, 16);
 
 /**
+ * The message `disaggregated.EstablishDisaggTaskRequest`.
+ *
  * @generated from message disaggregated.EstablishDisaggTaskRequest
  */
 export type EstablishDisaggTaskRequest = Message<"disaggregated.EstablishDisaggTaskRequest"> & {
@@ -482,6 +518,8 @@ export const EstablishDisaggTaskRequestSchema: GenMessage<EstablishDisaggTaskReq
   messageDesc(file_disaggregated, 17);
 
 /**
+ * The message `disaggregated.EstablishDisaggTaskResponse`.
+ *
  * @generated from message disaggregated.EstablishDisaggTaskResponse
  */
 export type EstablishDisaggTaskResponse = Message<"disaggregated.EstablishDisaggTaskResponse"> & {
@@ -514,6 +552,8 @@ export const EstablishDisaggTaskResponseSchema: GenMessage<EstablishDisaggTaskRe
   messageDesc(file_disaggregated, 18);
 
 /**
+ * The message `disaggregated.CancelDisaggTaskRequest`.
+ *
  * @generated from message disaggregated.CancelDisaggTaskRequest
  */
 export type CancelDisaggTaskRequest = Message<"disaggregated.CancelDisaggTaskRequest"> & {
@@ -531,6 +571,8 @@ export const CancelDisaggTaskRequestSchema: GenMessage<CancelDisaggTaskRequest> 
   messageDesc(file_disaggregated, 19);
 
 /**
+ * The message `disaggregated.CancelDisaggTaskResponse`.
+ *
  * @generated from message disaggregated.CancelDisaggTaskResponse
  */
 export type CancelDisaggTaskResponse = Message<"disaggregated.CancelDisaggTaskResponse"> & {
@@ -544,6 +586,8 @@ export const CancelDisaggTaskResponseSchema: GenMessage<CancelDisaggTaskResponse
   messageDesc(file_disaggregated, 20);
 
 /**
+ * The message `disaggregated.FetchDisaggPagesRequest`.
+ *
  * @generated from message disaggregated.FetchDisaggPagesRequest
  */
 export type FetchDisaggPagesRequest = Message<"disaggregated.FetchDisaggPagesRequest"> & {
@@ -576,6 +620,8 @@ export const FetchDisaggPagesRequestSchema: GenMessage<FetchDisaggPagesRequest> 
   messageDesc(file_disaggregated, 21);
 
 /**
+ * The message `disaggregated.PagesPacket`.
+ *
  * @generated from message disaggregated.PagesPacket
  */
 export type PagesPacket = Message<"disaggregated.PagesPacket"> & {

@@ -14,6 +14,8 @@ export const file_disk_usage: GenFile = /*@__PURE__*/
   fileDesc("ChBkaXNrX3VzYWdlLnByb3RvEgpkaXNrX3VzYWdlKjgKCURpc2tVc2FnZRIKCgZOb3JtYWwQABIOCgpBbG1vc3RGdWxsEAESDwoLQWxyZWFkeUZ1bGwQAmIGcHJvdG8z");
 
 /**
+ * The enum `disk_usage.DiskUsage`.
+ *
  * @generated from enum disk_usage.DiskUsage
  */
 export const DiskUsage = {
@@ -34,6 +36,8 @@ export const DiskUsage = {
 } as const;
 
 /**
+ * The enum `disk_usage.DiskUsage`.
+ *
  * @generated from enum disk_usage.DiskUsage
  */
 export type DiskUsage = (typeof DiskUsage)[keyof typeof DiskUsage] | UnknownEnum;

@@ -14,6 +14,8 @@ export const file_encryptionpb: GenFile = /*@__PURE__*/
   fileDesc("ChJlbmNyeXB0aW9ucGIucHJvdG8SDGVuY3J5cHRpb25wYiIsCg5FbmNyeXB0aW9uTWV0YRIOCgZrZXlfaWQYASABKAQSCgoCaXYYAiABKAwiVgoIRmlsZUluZm8SDgoGa2V5X2lkGAEgASgEEgoKAml2GAIgASgMEi4KBm1ldGhvZBgDIAEoDjIeLmVuY3J5cHRpb25wYi5FbmNyeXB0aW9uTWV0aG9kIo4BCg5GaWxlRGljdGlvbmFyeRI2CgVmaWxlcxgBIAMoCzInLmVuY3J5cHRpb25wYi5GaWxlRGljdGlvbmFyeS5GaWxlc0VudHJ5GkQKCkZpbGVzRW50cnkSCwoDa2V5GAEgASgJEiUKBXZhbHVlGAIgASgLMhYuZW5jcnlwdGlvbnBiLkZpbGVJbmZvOgI4ASJyCgdEYXRhS2V5EgsKA2tleRgBIAEoDBIuCgZtZXRob2QYAiABKA4yHi5lbmNyeXB0aW9ucGIuRW5jcnlwdGlvbk1ldGhvZBIVCg1jcmVhdGlvbl90aW1lGAMgASgEEhMKC3dhc19leHBvc2VkGAQgASgIIqABCg1LZXlEaWN0aW9uYXJ5EjMKBGtleXMYASADKAsyJS5lbmNyeXB0aW9ucGIuS2V5RGljdGlvbmFyeS5LZXlzRW50cnkSFgoOY3VycmVudF9rZXlfaWQYAiABKAQaQgoJS2V5c0VudHJ5EgsKA2tleRgBIAEoBBIkCgV2YWx1ZRgCIAEoCzIVLmVuY3J5cHRpb25wYi5EYXRhS2V5OgI4ASKlAQoJTWFzdGVyS2V5EjUKCXBsYWludGV4dBgBIAEoCzIgLmVuY3J5cHRpb25wYi5NYXN0ZXJLZXlQbGFpbnRleHRIABIrCgRmaWxlGAIgASgLMhsuZW5jcnlwdGlvbnBiLk1hc3RlcktleUZpbGVIABIpCgNrbXMYAyABKAsyGi5lbmNyeXB0aW9ucGIuTWFzdGVyS2V5S21zSABCCQoHYmFja2VuZCIUChJNYXN0ZXJLZXlQbGFpbnRleHQiHQoNTWFzdGVyS2V5RmlsZRIMCgRwYXRoGAEgASgJIskBCgxNYXN0ZXJLZXlLbXMSDgoGdmVuZG9yGAEgASgJEg4KBmtleV9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSEAoIZW5kcG9pbnQYBCABKAkSKQoJYXp1cmVfa21zGAUgASgLMhYuZW5jcnlwdGlvbnBiLkF6dXJlS21zEiUKB2djcF9rbXMYBiABKAsyFC5lbmNyeXB0aW9ucGIuR2NwS21zEiUKB2F3c19rbXMYByABKAsyFC5lbmNyeXB0aW9ucGIuQXdzS21zIuMBCghBenVyZUttcxIRCgl0ZW5hbnRfaWQYASABKAkSEQoJY2xpZW50X2lkGAIgASgJEhUKDWNsaWVudF9zZWNyZXQYAyABKAkSFQoNa2V5X3ZhdWx0X3VybBgEIAEoCRIQCghoc21fbmFtZRgFIAEoCRIPCgdoc21fdXJsGAYgASgJEhoKEmNsaWVudF9jZXJ0aWZpY2F0ZRgHIAEoCRIfChdjbGllbnRfY2VydGlmaWNhdGVfcGF0aBgIIAEoCRIjChtjbGllbnRfY2VydGlmaWNhdGVfcGFzc3dvcmQYCSABKAkiHAoGR2NwS21zEhIKCmNyZWRlbnRpYWwYASABKAkiNwoGQXdzS21zEhIKCmFjY2Vzc19rZXkYASABKAkSGQoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAki5QEKEEVuY3J5cHRlZENvbnRlbnQSPgoIbWV0YWRhdGEYASADKAsyLC5lbmNyeXB0aW9ucGIuRW5jcnlwdGVkQ29udGVudC5NZXRhZGF0YUVudHJ5Eg8KB2NvbnRlbnQYAiABKAwSKwoKbWFzdGVyX2tleRgDIAEoCzIXLmVuY3J5cHRpb25wYi5NYXN0ZXJLZXkSCgoCaXYYBCABKAwSFgoOY2lwaGVydGV4dF9rZXkYBSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAw6AjgBIvMBChJGaWxlRW5jcnlwdGlvbkluZm8SPQoTcGxhaW5fdGV4dF9kYXRhX2tleRgBIAEoCzIeLmVuY3J5cHRpb25wYi5QbGFpblRleHREYXRhS2V5SAASOAoQbWFzdGVyX2tleV9iYXNlZBgCIAEoCzIcLmVuY3J5cHRpb25wYi5NYXN0ZXJLZXlCYXNlZEgAEjkKEWVuY3J5cHRpb25fbWV0aG9kGAMgASgOMh4uZW5jcnlwdGlvbnBiLkVuY3J5cHRpb25NZXRob2QSDwoHZmlsZV9pdhgEIAEoDBIQCghjaGVja3N1bRgFIAEoDEIGCgRtb2RlIhIKEFBsYWluVGV4dERhdGFLZXkiVAoOTWFzdGVyS2V5QmFzZWQSQgoaZGF0YV9rZXlfZW5jcnlwdGVkX2NvbnRlbnQYASADKAsyHi5lbmNyeXB0aW9ucGIuRW5jcnlwdGVkQ29udGVudCprChBFbmNyeXB0aW9uTWV0aG9kEgsKB1VOS05PV04QABINCglQTEFJTlRFWFQQARIOCgpBRVMxMjhfQ1RSEAISDgoKQUVTMTkyX0NUUhADEg4KCkFFUzI1Nl9DVFIQBBILCgdTTTRfQ1RSEAViBnByb3RvMw");
 
 /**
+ * The message `encryptionpb.EncryptionMeta`.
+ *
  * @generated from message encryptionpb.EncryptionMeta
  */
 export type EncryptionMeta = Message<"encryptionpb.EncryptionMeta"> & {
@@ -36,6 +38,8 @@ export const EncryptionMetaSchema: GenMessage<EncryptionMeta> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 0);
 
 /**
+ * The message `encryptionpb.FileInfo`.
+ *
  * @generated from message encryptionpb.FileInfo
  */
 export type FileInfo = Message<"encryptionpb.FileInfo"> & {
@@ -63,6 +67,8 @@ export const FileInfoSchema: GenMessage<FileInfo> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 1);
 
 /**
+ * The message `encryptionpb.FileDictionary`.
+ *
  * @generated from message encryptionpb.FileDictionary
  */
 export type FileDictionary = Message<"encryptionpb.FileDictionary"> & {
@@ -80,6 +86,8 @@ export const FileDictionarySchema: GenMessage<FileDictionary> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 2);
 
 /**
+ * The message `encryptionpb.DataKey`.
+ *
  * @generated from message encryptionpb.DataKey
  */
 export type DataKey = Message<"encryptionpb.DataKey"> & {
@@ -112,6 +120,8 @@ export const DataKeySchema: GenMessage<DataKey> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 3);
 
 /**
+ * The message `encryptionpb.KeyDictionary`.
+ *
  * @generated from message encryptionpb.KeyDictionary
  */
 export type KeyDictionary = Message<"encryptionpb.KeyDictionary"> & {
@@ -134,6 +144,8 @@ export const KeyDictionarySchema: GenMessage<KeyDictionary> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 4);
 
 /**
+ * The message `encryptionpb.MasterKey`.
+ *
  * @generated from message encryptionpb.MasterKey
  */
 export type MasterKey = Message<"encryptionpb.MasterKey"> & {
@@ -169,6 +181,8 @@ export const MasterKeySchema: GenMessage<MasterKey> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 5);
 
 /**
+ * The message `encryptionpb.MasterKeyPlaintext`.
+ *
  * @generated from message encryptionpb.MasterKeyPlaintext
  */
 export type MasterKeyPlaintext = Message<"encryptionpb.MasterKeyPlaintext"> & {
@@ -182,6 +196,8 @@ export const MasterKeyPlaintextSchema: GenMessage<MasterKeyPlaintext> = /*@__PUR
   messageDesc(file_encryptionpb, 6);
 
 /**
+ * The message `encryptionpb.MasterKeyFile`.
+ *
  * @generated from message encryptionpb.MasterKeyFile
  */
 export type MasterKeyFile = Message<"encryptionpb.MasterKeyFile"> & {
@@ -199,6 +215,8 @@ export const MasterKeyFileSchema: GenMessage<MasterKeyFile> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 7);
 
 /**
+ * The message `encryptionpb.MasterKeyKms`.
+ *
  * @generated from message encryptionpb.MasterKeyKms
  */
 export type MasterKeyKms = Message<"encryptionpb.MasterKeyKms"> & {
@@ -246,6 +264,8 @@ export const MasterKeyKmsSchema: GenMessage<MasterKeyKms> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 8);
 
 /**
+ * The message `encryptionpb.AzureKms`.
+ *
  * @generated from message encryptionpb.AzureKms
  */
 export type AzureKms = Message<"encryptionpb.AzureKms"> & {
@@ -303,6 +323,8 @@ export const AzureKmsSchema: GenMessage<AzureKms> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 9);
 
 /**
+ * The message `encryptionpb.GcpKms`.
+ *
  * @generated from message encryptionpb.GcpKms
  */
 export type GcpKms = Message<"encryptionpb.GcpKms"> & {
@@ -320,6 +342,8 @@ export const GcpKmsSchema: GenMessage<GcpKms> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 10);
 
 /**
+ * The message `encryptionpb.AwsKms`.
+ *
  * @generated from message encryptionpb.AwsKms
  */
 export type AwsKms = Message<"encryptionpb.AwsKms"> & {
@@ -342,6 +366,8 @@ export const AwsKmsSchema: GenMessage<AwsKms> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 11);
 
 /**
+ * The message `encryptionpb.EncryptedContent`.
+ *
  * @generated from message encryptionpb.EncryptedContent
  */
 export type EncryptedContent = Message<"encryptionpb.EncryptedContent"> & {
@@ -379,6 +405,8 @@ export const EncryptedContentSchema: GenMessage<EncryptedContent> = /*@__PURE__*
   messageDesc(file_encryptionpb, 12);
 
 /**
+ * The message `encryptionpb.FileEncryptionInfo`.
+ *
  * @generated from message encryptionpb.FileEncryptionInfo
  */
 export type FileEncryptionInfo = Message<"encryptionpb.FileEncryptionInfo"> & {
@@ -423,6 +451,8 @@ export const FileEncryptionInfoSchema: GenMessage<FileEncryptionInfo> = /*@__PUR
   messageDesc(file_encryptionpb, 13);
 
 /**
+ * The message `encryptionpb.PlainTextDataKey`.
+ *
  * @generated from message encryptionpb.PlainTextDataKey
  */
 export type PlainTextDataKey = Message<"encryptionpb.PlainTextDataKey"> & {
@@ -436,6 +466,8 @@ export const PlainTextDataKeySchema: GenMessage<PlainTextDataKey> = /*@__PURE__*
   messageDesc(file_encryptionpb, 14);
 
 /**
+ * The message `encryptionpb.MasterKeyBased`.
+ *
  * @generated from message encryptionpb.MasterKeyBased
  */
 export type MasterKeyBased = Message<"encryptionpb.MasterKeyBased"> & {
@@ -453,6 +485,8 @@ export const MasterKeyBasedSchema: GenMessage<MasterKeyBased> = /*@__PURE__*/
   messageDesc(file_encryptionpb, 15);
 
 /**
+ * The enum `encryptionpb.EncryptionMethod`.
+ *
  * @generated from enum encryptionpb.EncryptionMethod
  */
 export const EncryptionMethod = {
@@ -488,6 +522,8 @@ export const EncryptionMethod = {
 } as const;
 
 /**
+ * The enum `encryptionpb.EncryptionMethod`.
+ *
  * @generated from enum encryptionpb.EncryptionMethod
  */
 export type EncryptionMethod = (typeof EncryptionMethod)[keyof typeof EncryptionMethod] | UnknownEnum;

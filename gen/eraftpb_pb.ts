@@ -14,6 +14,8 @@ export const file_eraftpb: GenFile = /*@__PURE__*/
   fileDesc("Cg1lcmFmdHBiLnByb3RvEgdlcmFmdHBiIn0KBUVudHJ5EiYKCmVudHJ5X3R5cGUYASABKA4yEi5lcmFmdHBiLkVudHJ5VHlwZRIMCgR0ZXJtGAIgASgEEg0KBWluZGV4GAMgASgEEgwKBGRhdGEYBCABKAwSDwoHY29udGV4dBgGIAEoDBIQCghzeW5jX2xvZxgFIAEoCCJXChBTbmFwc2hvdE1ldGFkYXRhEiYKCmNvbmZfc3RhdGUYASABKAsyEi5lcmFmdHBiLkNvbmZTdGF0ZRINCgVpbmRleBgCIAEoBBIMCgR0ZXJtGAMgASgEIkUKCFNuYXBzaG90EgwKBGRhdGEYASABKAwSKwoIbWV0YWRhdGEYAiABKAsyGS5lcmFmdHBiLlNuYXBzaG90TWV0YWRhdGEizwIKB01lc3NhZ2USJgoIbXNnX3R5cGUYASABKA4yFC5lcmFmdHBiLk1lc3NhZ2VUeXBlEgoKAnRvGAIgASgEEgwKBGZyb20YAyABKAQSDAoEdGVybRgEIAEoBBIQCghsb2dfdGVybRgFIAEoBBINCgVpbmRleBgGIAEoBBIfCgdlbnRyaWVzGAcgAygLMg4uZXJhZnRwYi5FbnRyeRIOCgZjb21taXQYCCABKAQSIwoIc25hcHNob3QYCSABKAsyES5lcmFmdHBiLlNuYXBzaG90EhgKEHJlcXVlc3Rfc25hcHNob3QYDSABKAQSDgoGcmVqZWN0GAogASgIEhMKC3JlamVjdF9oaW50GAsgASgEEg8KB2NvbnRleHQYDCABKAwSGwoTZGVwcmVjYXRlZF9wcmlvcml0eRgOIAEoBBIQCghwcmlvcml0eRgPIAEoAyI3CglIYXJkU3RhdGUSDAoEdGVybRgBIAEoBBIMCgR2b3RlGAIgASgEEg4KBmNvbW1pdBgDIAEoBCJxCglDb25mU3RhdGUSDgoGdm90ZXJzGAEgAygEEhAKCGxlYXJuZXJzGAIgAygEEhcKD3ZvdGVyc19vdXRnb2luZxgDIAMoBBIVCg1sZWFybmVyc19uZXh0GAQgAygEEhIKCmF1dG9fbGVhdmUYBSABKAgiaAoKQ29uZkNoYW5nZRIsCgtjaGFuZ2VfdHlwZRgCIAEoDjIXLmVyYWZ0cGIuQ29uZkNoYW5nZVR5cGUSDwoHbm9kZV9pZBgDIAEoBBIPCgdjb250ZXh0GAQgASgMEgoKAmlkGAEgASgEIlEKEENvbmZDaGFuZ2VTaW5nbGUSLAoLY2hhbmdlX3R5cGUYASABKA4yFy5lcmFmdHBiLkNvbmZDaGFuZ2VUeXBlEg8KB25vZGVfaWQYAiABKAQifgoMQ29uZkNoYW5nZVYyEjEKCnRyYW5zaXRpb24YASABKA4yHS5lcmFmdHBiLkNvbmZDaGFuZ2VUcmFuc2l0aW9uEioKB2NoYW5nZXMYAiADKAsyGS5lcmFmdHBiLkNvbmZDaGFuZ2VTaW5nbGUSDwoHY29udGV4dBgDIAEoDCpICglFbnRyeVR5cGUSDwoLRW50cnlOb3JtYWwQABITCg9FbnRyeUNvbmZDaGFuZ2UQARIVChFFbnRyeUNvbmZDaGFuZ2VWMhACKowDCgtNZXNzYWdlVHlwZRIKCgZNc2dIdXAQABILCgdNc2dCZWF0EAESDgoKTXNnUHJvcG9zZRACEg0KCU1zZ0FwcGVuZBADEhUKEU1zZ0FwcGVuZFJlc3BvbnNlEAQSEgoOTXNnUmVxdWVzdFZvdGUQBRIaChZNc2dSZXF1ZXN0Vm90ZVJlc3BvbnNlEAYSDwoLTXNnU25hcHNob3QQBxIQCgxNc2dIZWFydGJlYXQQCBIYChRNc2dIZWFydGJlYXRSZXNwb25zZRAJEhIKDk1zZ1VucmVhY2hhYmxlEAoSEQoNTXNnU25hcFN0YXR1cxALEhIKDk1zZ0NoZWNrUXVvcnVtEAwSFQoRTXNnVHJhbnNmZXJMZWFkZXIQDRIRCg1Nc2dUaW1lb3V0Tm93EA4SEAoMTXNnUmVhZEluZGV4EA8SFAoQTXNnUmVhZEluZGV4UmVzcBAQEhUKEU1zZ1JlcXVlc3RQcmVWb3RlEBESHQoZTXNnUmVxdWVzdFByZVZvdGVSZXNwb25zZRASKjwKFENvbmZDaGFuZ2VUcmFuc2l0aW9uEggKBEF1dG8QABIMCghJbXBsaWNpdBABEgwKCEV4cGxpY2l0EAIqQQoOQ29uZkNoYW5nZVR5cGUSCwoHQWRkTm9kZRAAEg4KClJlbW92ZU5vZGUQARISCg5BZGRMZWFybmVyTm9kZRACYgZwcm90bzM");
 
 /**
+ * The message `eraftpb.Entry`.
+ *
  * @generated from message eraftpb.Entry
  */
 export type Entry = Message$1<"eraftpb.Entry"> & {
@@ -56,6 +58,8 @@ export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
   messageDesc(file_eraftpb, 0);
 
 /**
+ * The message `eraftpb.SnapshotMetadata`.
+ *
  * @generated from message eraftpb.SnapshotMetadata
  */
 export type SnapshotMetadata = Message$1<"eraftpb.SnapshotMetadata"> & {
@@ -83,6 +87,8 @@ export const SnapshotMetadataSchema: GenMessage<SnapshotMetadata> = /*@__PURE__*
   messageDesc(file_eraftpb, 1);
 
 /**
+ * The message `eraftpb.Snapshot`.
+ *
  * @generated from message eraftpb.Snapshot
  */
 export type Snapshot = Message$1<"eraftpb.Snapshot"> & {
@@ -105,6 +111,8 @@ export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
   messageDesc(file_eraftpb, 2);
 
 /**
+ * The message `eraftpb.Message`.
+ *
  * @generated from message eraftpb.Message
  */
 export type Message = Message$1<"eraftpb.Message"> & {
@@ -192,6 +200,8 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_eraftpb, 3);
 
 /**
+ * The message `eraftpb.HardState`.
+ *
  * @generated from message eraftpb.HardState
  */
 export type HardState = Message$1<"eraftpb.HardState"> & {
@@ -219,6 +229,8 @@ export const HardStateSchema: GenMessage<HardState> = /*@__PURE__*/
   messageDesc(file_eraftpb, 4);
 
 /**
+ * The message `eraftpb.ConfState`.
+ *
  * @generated from message eraftpb.ConfState
  */
 export type ConfState = Message$1<"eraftpb.ConfState"> & {
@@ -256,6 +268,8 @@ export const ConfStateSchema: GenMessage<ConfState> = /*@__PURE__*/
   messageDesc(file_eraftpb, 5);
 
 /**
+ * The message `eraftpb.ConfChange`.
+ *
  * @generated from message eraftpb.ConfChange
  */
 export type ConfChange = Message$1<"eraftpb.ConfChange"> & {
@@ -288,6 +302,8 @@ export const ConfChangeSchema: GenMessage<ConfChange> = /*@__PURE__*/
   messageDesc(file_eraftpb, 6);
 
 /**
+ * The message `eraftpb.ConfChangeSingle`.
+ *
  * @generated from message eraftpb.ConfChangeSingle
  */
 export type ConfChangeSingle = Message$1<"eraftpb.ConfChangeSingle"> & {
@@ -310,6 +326,8 @@ export const ConfChangeSingleSchema: GenMessage<ConfChangeSingle> = /*@__PURE__*
   messageDesc(file_eraftpb, 7);
 
 /**
+ * The message `eraftpb.ConfChangeV2`.
+ *
  * @generated from message eraftpb.ConfChangeV2
  */
 export type ConfChangeV2 = Message$1<"eraftpb.ConfChangeV2"> & {
@@ -337,6 +355,8 @@ export const ConfChangeV2Schema: GenMessage<ConfChangeV2> = /*@__PURE__*/
   messageDesc(file_eraftpb, 8);
 
 /**
+ * The enum `eraftpb.EntryType`.
+ *
  * @generated from enum eraftpb.EntryType
  */
 export const EntryType = {
@@ -357,6 +377,8 @@ export const EntryType = {
 } as const;
 
 /**
+ * The enum `eraftpb.EntryType`.
+ *
  * @generated from enum eraftpb.EntryType
  */
 export type EntryType = (typeof EntryType)[keyof typeof EntryType] | UnknownEnum;
@@ -368,6 +390,8 @@ export const EntryTypeSchema: GenEnum<EntryType> = /*@__PURE__*/
   enumDesc(file_eraftpb, 0);
 
 /**
+ * The enum `eraftpb.MessageType`.
+ *
  * @generated from enum eraftpb.MessageType
  */
 export const MessageType = {
@@ -468,6 +492,8 @@ export const MessageType = {
 } as const;
 
 /**
+ * The enum `eraftpb.MessageType`.
+ *
  * @generated from enum eraftpb.MessageType
  */
 export type MessageType = (typeof MessageType)[keyof typeof MessageType] | UnknownEnum;
@@ -479,6 +505,8 @@ export const MessageTypeSchema: GenEnum<MessageType> = /*@__PURE__*/
   enumDesc(file_eraftpb, 1);
 
 /**
+ * The enum `eraftpb.ConfChangeTransition`.
+ *
  * @generated from enum eraftpb.ConfChangeTransition
  */
 export const ConfChangeTransition = {
@@ -499,6 +527,8 @@ export const ConfChangeTransition = {
 } as const;
 
 /**
+ * The enum `eraftpb.ConfChangeTransition`.
+ *
  * @generated from enum eraftpb.ConfChangeTransition
  */
 export type ConfChangeTransition = (typeof ConfChangeTransition)[keyof typeof ConfChangeTransition] | UnknownEnum;
@@ -510,6 +540,8 @@ export const ConfChangeTransitionSchema: GenEnum<ConfChangeTransition> = /*@__PU
   enumDesc(file_eraftpb, 2);
 
 /**
+ * The enum `eraftpb.ConfChangeType`.
+ *
  * @generated from enum eraftpb.ConfChangeType
  */
 export const ConfChangeType = {
@@ -530,6 +562,8 @@ export const ConfChangeType = {
 } as const;
 
 /**
+ * The enum `eraftpb.ConfChangeType`.
+ *
  * @generated from enum eraftpb.ConfChangeType
  */
 export type ConfChangeType = (typeof ConfChangeType)[keyof typeof ConfChangeType] | UnknownEnum;

@@ -16,6 +16,8 @@ export const file_errorpb: GenFile = /*@__PURE__*/
   fileDesc("Cg1lcnJvcnBiLnByb3RvEgdlcnJvcnBiIjwKCU5vdExlYWRlchIRCglyZWdpb25faWQYASABKAQSHAoGbGVhZGVyGAIgASgLMgwubWV0YXBiLlBlZXIiHgoJSXNXaXRuZXNzEhEKCXJlZ2lvbl9pZBgBIAEoBCI2ChVCdWNrZXRWZXJzaW9uTm90TWF0Y2gSDwoHdmVyc2lvbhgBIAEoBBIMCgRrZXlzGAIgAygMIiwKCERpc2tGdWxsEhAKCHN0b3JlX2lkGAEgAygEEg4KBnJlYXNvbhgCIAEoCSJCCg1TdG9yZU5vdE1hdGNoEhgKEHJlcXVlc3Rfc3RvcmVfaWQYASABKAQSFwoPYWN0dWFsX3N0b3JlX2lkGAIgASgEIiMKDlJlZ2lvbk5vdEZvdW5kEhEKCXJlZ2lvbl9pZBgBIAEoBCIpChRSZWdpb25Ob3RJbml0aWFsaXplZBIRCglyZWdpb25faWQYASABKAQiVAoOS2V5Tm90SW5SZWdpb24SCwoDa2V5GAEgASgMEhEKCXJlZ2lvbl9pZBgCIAEoBBIRCglzdGFydF9rZXkYAyABKAwSDwoHZW5kX2tleRgEIAEoDCI4Cg1FcG9jaE5vdE1hdGNoEicKD2N1cnJlbnRfcmVnaW9ucxgBIAMoCzIOLm1ldGFwYi5SZWdpb24iZAoMU2VydmVySXNCdXN5Eg4KBnJlYXNvbhgBIAEoCRISCgpiYWNrb2ZmX21zGAIgASgEEhkKEWVzdGltYXRlZF93YWl0X21zGAMgASgNEhUKDWFwcGxpZWRfaW5kZXgYBCABKAQiDgoMU3RhbGVDb21tYW5kIjoKEVJhZnRFbnRyeVRvb0xhcmdlEhEKCXJlZ2lvbl9pZBgBIAEoBBISCgplbnRyeV9zaXplGAIgASgEIhcKFU1heFRpbWVzdGFtcE5vdFN5bmNlZCI2ChFSZWFkSW5kZXhOb3RSZWFkeRIOCgZyZWFzb24YASABKAkSEQoJcmVnaW9uX2lkGAIgASgEIioKFVByb3Bvc2FsSW5NZXJnaW5nTW9kZRIRCglyZWdpb25faWQYASABKAQiRQoORGF0YUlzTm90UmVhZHkSEQoJcmVnaW9uX2lkGAEgASgEEg8KB3BlZXJfaWQYAiABKAQSDwoHc2FmZV90cxgDIAEoBCInChJSZWNvdmVyeUluUHJvZ3Jlc3MSEQoJcmVnaW9uX2lkGAEgASgEIkQKE0ZsYXNoYmFja0luUHJvZ3Jlc3MSEQoJcmVnaW9uX2lkGAEgASgEEhoKEmZsYXNoYmFja19zdGFydF90cxgCIAEoBCIpChRGbGFzaGJhY2tOb3RQcmVwYXJlZBIRCglyZWdpb25faWQYASABKAQiQAoOTWlzbWF0Y2hQZWVySWQSFwoPcmVxdWVzdF9wZWVyX2lkGAEgASgEEhUKDXN0b3JlX3BlZXJfaWQYAiABKAQiJQoSVW5kZXRlcm1pbmVkUmVzdWx0Eg8KB21lc3NhZ2UYASABKAkijAkKBUVycm9yEg8KB21lc3NhZ2UYASABKAkSJgoKbm90X2xlYWRlchgCIAEoCzISLmVycm9ycGIuTm90TGVhZGVyEjEKEHJlZ2lvbl9ub3RfZm91bmQYAyABKAsyFy5lcnJvcnBiLlJlZ2lvbk5vdEZvdW5kEjIKEWtleV9ub3RfaW5fcmVnaW9uGAQgASgLMhcuZXJyb3JwYi5LZXlOb3RJblJlZ2lvbhIvCg9lcG9jaF9ub3RfbWF0Y2gYBSABKAsyFi5lcnJvcnBiLkVwb2NoTm90TWF0Y2gSLQoOc2VydmVyX2lzX2J1c3kYBiABKAsyFS5lcnJvcnBiLlNlcnZlcklzQnVzeRIsCg1zdGFsZV9jb21tYW5kGAcgASgLMhUuZXJyb3JwYi5TdGFsZUNvbW1hbmQSLwoPc3RvcmVfbm90X21hdGNoGAggASgLMhYuZXJyb3JwYi5TdG9yZU5vdE1hdGNoEjgKFHJhZnRfZW50cnlfdG9vX2xhcmdlGAkgASgLMhouZXJyb3JwYi5SYWZ0RW50cnlUb29MYXJnZRJAChhtYXhfdGltZXN0YW1wX25vdF9zeW5jZWQYCiABKAsyHi5lcnJvcnBiLk1heFRpbWVzdGFtcE5vdFN5bmNlZBI4ChRyZWFkX2luZGV4X25vdF9yZWFkeRgLIAEoCzIaLmVycm9ycGIuUmVhZEluZGV4Tm90UmVhZHkSQAoYcHJvcG9zYWxfaW5fbWVyZ2luZ19tb2RlGAwgASgLMh4uZXJyb3JwYi5Qcm9wb3NhbEluTWVyZ2luZ01vZGUSMgoRZGF0YV9pc19ub3RfcmVhZHkYDSABKAsyFy5lcnJvcnBiLkRhdGFJc05vdFJlYWR5Ej0KFnJlZ2lvbl9ub3RfaW5pdGlhbGl6ZWQYDiABKAsyHS5lcnJvcnBiLlJlZ2lvbk5vdEluaXRpYWxpemVkEiQKCWRpc2tfZnVsbBgPIAEoCzIRLmVycm9ycGIuRGlza0Z1bGwSNwoSUmVjb3ZlcnlJblByb2dyZXNzGBAgASgLMhsuZXJyb3JwYi5SZWNvdmVyeUluUHJvZ3Jlc3MSOQoTRmxhc2hiYWNrSW5Qcm9ncmVzcxgRIAEoCzIcLmVycm9ycGIuRmxhc2hiYWNrSW5Qcm9ncmVzcxI7ChRGbGFzaGJhY2tOb3RQcmVwYXJlZBgSIAEoCzIdLmVycm9ycGIuRmxhc2hiYWNrTm90UHJlcGFyZWQSJgoKaXNfd2l0bmVzcxgTIAEoCzISLmVycm9ycGIuSXNXaXRuZXNzEjEKEG1pc21hdGNoX3BlZXJfaWQYFCABKAsyFy5lcnJvcnBiLk1pc21hdGNoUGVlcklkEkAKGGJ1Y2tldF92ZXJzaW9uX25vdF9tYXRjaBgVIAEoCzIeLmVycm9ycGIuQnVja2V0VmVyc2lvbk5vdE1hdGNoEjgKE3VuZGV0ZXJtaW5lZF9yZXN1bHQYFiABKAsyGy5lcnJvcnBiLlVuZGV0ZXJtaW5lZFJlc3VsdFILc3RhbGVfZXBvY2hiBnByb3RvMw", [file_metapb]);
 
 /**
+ * The message `errorpb.NotLeader`.
+ *
  * @generated from message errorpb.NotLeader
  */
 export type NotLeader = Message<"errorpb.NotLeader"> & {
@@ -38,6 +40,8 @@ export const NotLeaderSchema: GenMessage<NotLeader> = /*@__PURE__*/
   messageDesc(file_errorpb, 0);
 
 /**
+ * The message `errorpb.IsWitness`.
+ *
  * @generated from message errorpb.IsWitness
  */
 export type IsWitness = Message<"errorpb.IsWitness"> & {
@@ -55,6 +59,8 @@ export const IsWitnessSchema: GenMessage<IsWitness> = /*@__PURE__*/
   messageDesc(file_errorpb, 1);
 
 /**
+ * The message `errorpb.BucketVersionNotMatch`.
+ *
  * @generated from message errorpb.BucketVersionNotMatch
  */
 export type BucketVersionNotMatch = Message<"errorpb.BucketVersionNotMatch"> & {
@@ -77,6 +83,8 @@ export const BucketVersionNotMatchSchema: GenMessage<BucketVersionNotMatch> = /*
   messageDesc(file_errorpb, 2);
 
 /**
+ * The message `errorpb.DiskFull`.
+ *
  * @generated from message errorpb.DiskFull
  */
 export type DiskFull = Message<"errorpb.DiskFull"> & {
@@ -99,6 +107,8 @@ export const DiskFullSchema: GenMessage<DiskFull> = /*@__PURE__*/
   messageDesc(file_errorpb, 3);
 
 /**
+ * The message `errorpb.StoreNotMatch`.
+ *
  * @generated from message errorpb.StoreNotMatch
  */
 export type StoreNotMatch = Message<"errorpb.StoreNotMatch"> & {
@@ -121,6 +131,8 @@ export const StoreNotMatchSchema: GenMessage<StoreNotMatch> = /*@__PURE__*/
   messageDesc(file_errorpb, 4);
 
 /**
+ * The message `errorpb.RegionNotFound`.
+ *
  * @generated from message errorpb.RegionNotFound
  */
 export type RegionNotFound = Message<"errorpb.RegionNotFound"> & {
@@ -138,6 +150,8 @@ export const RegionNotFoundSchema: GenMessage<RegionNotFound> = /*@__PURE__*/
   messageDesc(file_errorpb, 5);
 
 /**
+ * The message `errorpb.RegionNotInitialized`.
+ *
  * @generated from message errorpb.RegionNotInitialized
  */
 export type RegionNotInitialized = Message<"errorpb.RegionNotInitialized"> & {
@@ -155,6 +169,8 @@ export const RegionNotInitializedSchema: GenMessage<RegionNotInitialized> = /*@_
   messageDesc(file_errorpb, 6);
 
 /**
+ * The message `errorpb.KeyNotInRegion`.
+ *
  * @generated from message errorpb.KeyNotInRegion
  */
 export type KeyNotInRegion = Message<"errorpb.KeyNotInRegion"> & {
@@ -187,6 +203,8 @@ export const KeyNotInRegionSchema: GenMessage<KeyNotInRegion> = /*@__PURE__*/
   messageDesc(file_errorpb, 7);
 
 /**
+ * The message `errorpb.EpochNotMatch`.
+ *
  * @generated from message errorpb.EpochNotMatch
  */
 export type EpochNotMatch = Message<"errorpb.EpochNotMatch"> & {
@@ -204,6 +222,8 @@ export const EpochNotMatchSchema: GenMessage<EpochNotMatch> = /*@__PURE__*/
   messageDesc(file_errorpb, 8);
 
 /**
+ * The message `errorpb.ServerIsBusy`.
+ *
  * @generated from message errorpb.ServerIsBusy
  */
 export type ServerIsBusy = Message<"errorpb.ServerIsBusy"> & {
@@ -236,6 +256,8 @@ export const ServerIsBusySchema: GenMessage<ServerIsBusy> = /*@__PURE__*/
   messageDesc(file_errorpb, 9);
 
 /**
+ * The message `errorpb.StaleCommand`.
+ *
  * @generated from message errorpb.StaleCommand
  */
 export type StaleCommand = Message<"errorpb.StaleCommand"> & {
@@ -249,6 +271,8 @@ export const StaleCommandSchema: GenMessage<StaleCommand> = /*@__PURE__*/
   messageDesc(file_errorpb, 10);
 
 /**
+ * The message `errorpb.RaftEntryTooLarge`.
+ *
  * @generated from message errorpb.RaftEntryTooLarge
  */
 export type RaftEntryTooLarge = Message<"errorpb.RaftEntryTooLarge"> & {
@@ -271,6 +295,8 @@ export const RaftEntryTooLargeSchema: GenMessage<RaftEntryTooLarge> = /*@__PURE_
   messageDesc(file_errorpb, 11);
 
 /**
+ * The message `errorpb.MaxTimestampNotSynced`.
+ *
  * @generated from message errorpb.MaxTimestampNotSynced
  */
 export type MaxTimestampNotSynced = Message<"errorpb.MaxTimestampNotSynced"> & {
@@ -284,6 +310,8 @@ export const MaxTimestampNotSyncedSchema: GenMessage<MaxTimestampNotSynced> = /*
   messageDesc(file_errorpb, 12);
 
 /**
+ * The message `errorpb.ReadIndexNotReady`.
+ *
  * @generated from message errorpb.ReadIndexNotReady
  */
 export type ReadIndexNotReady = Message<"errorpb.ReadIndexNotReady"> & {
@@ -306,6 +334,8 @@ export const ReadIndexNotReadySchema: GenMessage<ReadIndexNotReady> = /*@__PURE_
   messageDesc(file_errorpb, 13);
 
 /**
+ * The message `errorpb.ProposalInMergingMode`.
+ *
  * @generated from message errorpb.ProposalInMergingMode
  */
 export type ProposalInMergingMode = Message<"errorpb.ProposalInMergingMode"> & {
@@ -323,6 +353,8 @@ export const ProposalInMergingModeSchema: GenMessage<ProposalInMergingMode> = /*
   messageDesc(file_errorpb, 14);
 
 /**
+ * The message `errorpb.DataIsNotReady`.
+ *
  * @generated from message errorpb.DataIsNotReady
  */
 export type DataIsNotReady = Message<"errorpb.DataIsNotReady"> & {
@@ -350,6 +382,8 @@ export const DataIsNotReadySchema: GenMessage<DataIsNotReady> = /*@__PURE__*/
   messageDesc(file_errorpb, 15);
 
 /**
+ * The message `errorpb.RecoveryInProgress`.
+ *
  * @generated from message errorpb.RecoveryInProgress
  */
 export type RecoveryInProgress = Message<"errorpb.RecoveryInProgress"> & {
@@ -367,6 +401,8 @@ export const RecoveryInProgressSchema: GenMessage<RecoveryInProgress> = /*@__PUR
   messageDesc(file_errorpb, 16);
 
 /**
+ * The message `errorpb.FlashbackInProgress`.
+ *
  * @generated from message errorpb.FlashbackInProgress
  */
 export type FlashbackInProgress = Message<"errorpb.FlashbackInProgress"> & {
@@ -389,6 +425,8 @@ export const FlashbackInProgressSchema: GenMessage<FlashbackInProgress> = /*@__P
   messageDesc(file_errorpb, 17);
 
 /**
+ * The message `errorpb.FlashbackNotPrepared`.
+ *
  * @generated from message errorpb.FlashbackNotPrepared
  */
 export type FlashbackNotPrepared = Message<"errorpb.FlashbackNotPrepared"> & {
@@ -406,6 +444,8 @@ export const FlashbackNotPreparedSchema: GenMessage<FlashbackNotPrepared> = /*@_
   messageDesc(file_errorpb, 18);
 
 /**
+ * The message `errorpb.MismatchPeerId`.
+ *
  * @generated from message errorpb.MismatchPeerId
  */
 export type MismatchPeerId = Message<"errorpb.MismatchPeerId"> & {
@@ -428,6 +468,8 @@ export const MismatchPeerIdSchema: GenMessage<MismatchPeerId> = /*@__PURE__*/
   messageDesc(file_errorpb, 19);
 
 /**
+ * The message `errorpb.UndeterminedResult`.
+ *
  * @generated from message errorpb.UndeterminedResult
  */
 export type UndeterminedResult = Message<"errorpb.UndeterminedResult"> & {
@@ -445,6 +487,8 @@ export const UndeterminedResultSchema: GenMessage<UndeterminedResult> = /*@__PUR
   messageDesc(file_errorpb, 20);
 
 /**
+ * The message `errorpb.Error`.
+ *
  * @generated from message errorpb.Error
  */
 export type Error = Message<"errorpb.Error"> & {

@@ -14,6 +14,8 @@ export const file_gcpb: GenFile = /*@__PURE__*/
   fileDesc("CgpnY3BiLnByb3RvEgRnY3BiIjYKDVJlcXVlc3RIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoBBIRCglzZW5kZXJfaWQYAiABKAQiQAoOUmVzcG9uc2VIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoBBIaCgVlcnJvchgCIAEoCzILLmdjcGIuRXJyb3IiNwoFRXJyb3ISHQoEdHlwZRgBIAEoDjIPLmdjcGIuRXJyb3JUeXBlEg8KB21lc3NhZ2UYAiABKAkiMwoIS2V5U3BhY2USEAoIc3BhY2VfaWQYASABKAwSFQoNZ2Nfc2FmZV9wb2ludBgCIAEoBCJXChRMaXN0S2V5U3BhY2VzUmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5nY3BiLlJlcXVlc3RIZWFkZXISGgoSd2l0aF9nY19zYWZlX3BvaW50GAIgASgIImEKFUxpc3RLZXlTcGFjZXNSZXNwb25zZRIkCgZoZWFkZXIYASABKAsyFC5nY3BiLlJlc3BvbnNlSGVhZGVyEiIKCmtleV9zcGFjZXMYAiADKAsyDi5nY3BiLktleVNwYWNlIlYKHUdldE1pblNlcnZpY2VTYWZlUG9pbnRSZXF1ZXN0EiMKBmhlYWRlchgBIAEoCzITLmdjcGIuUmVxdWVzdEhlYWRlchIQCghzcGFjZV9pZBgCIAEoDCJsCh5HZXRNaW5TZXJ2aWNlU2FmZVBvaW50UmVzcG9uc2USJAoGaGVhZGVyGAEgASgLMhQuZ2NwYi5SZXNwb25zZUhlYWRlchISCgpzYWZlX3BvaW50GAIgASgEEhAKCHJldmlzaW9uGAMgASgDIncKGFVwZGF0ZUdDU2FmZVBvaW50UmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5nY3BiLlJlcXVlc3RIZWFkZXISEAoIc3BhY2VfaWQYAiABKAwSEgoKc2FmZV9wb2ludBgDIAEoBBIQCghyZXZpc2lvbhgEIAEoAyJsChlVcGRhdGVHQ1NhZmVQb2ludFJlc3BvbnNlEiQKBmhlYWRlchgBIAEoCzIULmdjcGIuUmVzcG9uc2VIZWFkZXISEQoJc3VjY2VlZGVkGAIgASgIEhYKDm5ld19zYWZlX3BvaW50GAMgASgEIosBCh1VcGRhdGVTZXJ2aWNlU2FmZVBvaW50UmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5nY3BiLlJlcXVlc3RIZWFkZXISEAoIc3BhY2VfaWQYAiABKAwSEgoKc2VydmljZV9pZBgDIAEoDBILCgNUVEwYBCABKAMSEgoKc2FmZV9wb2ludBgFIAEoBCKgAQoeVXBkYXRlU2VydmljZVNhZmVQb2ludFJlc3BvbnNlEiQKBmhlYWRlchgBIAEoCzIULmdjcGIuUmVzcG9uc2VIZWFkZXISEQoJc3VjY2VlZGVkGAIgASgIEhUKDWdjX3NhZmVfcG9pbnQYAyABKAQSFgoOb2xkX3NhZmVfcG9pbnQYBCABKAQSFgoObmV3X3NhZmVfcG9pbnQYBSABKAQqZQoJRXJyb3JUeXBlEgYKAk9LEAASCwoHVU5LTk9XThABEhQKEE5PVF9CT09UU1RSQVBQRUQQAhIVChFSRVZJU0lPTl9NSVNNQVRDSBADEhYKElNBRkVQT0lOVF9ST0xMQkFDSxAEMu4CCgJHQxJICg1MaXN0S2V5U3BhY2VzEhouZ2NwYi5MaXN0S2V5U3BhY2VzUmVxdWVzdBobLmdjcGIuTGlzdEtleVNwYWNlc1Jlc3BvbnNlEmMKFkdldE1pblNlcnZpY2VTYWZlUG9pbnQSIy5nY3BiLkdldE1pblNlcnZpY2VTYWZlUG9pbnRSZXF1ZXN0GiQuZ2NwYi5HZXRNaW5TZXJ2aWNlU2FmZVBvaW50UmVzcG9uc2USVAoRVXBkYXRlR0NTYWZlUG9pbnQSHi5nY3BiLlVwZGF0ZUdDU2FmZVBvaW50UmVxdWVzdBofLmdjcGIuVXBkYXRlR0NTYWZlUG9pbnRSZXNwb25zZRJjChZVcGRhdGVTZXJ2aWNlU2FmZVBvaW50EiMuZ2NwYi5VcGRhdGVTZXJ2aWNlU2FmZVBvaW50UmVxdWVzdBokLmdjcGIuVXBkYXRlU2VydmljZVNhZmVQb2ludFJlc3BvbnNlYgZwcm90bzM");
 
 /**
+ * The message `gcpb.RequestHeader`.
+ *
  * @generated from message gcpb.RequestHeader
  */
 export type RequestHeader = Message<"gcpb.RequestHeader"> & {
@@ -36,6 +38,8 @@ export const RequestHeaderSchema: GenMessage<RequestHeader> = /*@__PURE__*/
   messageDesc(file_gcpb, 0);
 
 /**
+ * The message `gcpb.ResponseHeader`.
+ *
  * @generated from message gcpb.ResponseHeader
  */
 export type ResponseHeader = Message<"gcpb.ResponseHeader"> & {
@@ -58,6 +62,8 @@ export const ResponseHeaderSchema: GenMessage<ResponseHeader> = /*@__PURE__*/
   messageDesc(file_gcpb, 1);
 
 /**
+ * The message `gcpb.Error`.
+ *
  * @generated from message gcpb.Error
  */
 export type Error = Message<"gcpb.Error"> & {
@@ -80,6 +86,8 @@ export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
   messageDesc(file_gcpb, 2);
 
 /**
+ * The message `gcpb.KeySpace`.
+ *
  * @generated from message gcpb.KeySpace
  */
 export type KeySpace = Message<"gcpb.KeySpace"> & {
@@ -102,6 +110,8 @@ export const KeySpaceSchema: GenMessage<KeySpace> = /*@__PURE__*/
   messageDesc(file_gcpb, 3);
 
 /**
+ * The message `gcpb.ListKeySpacesRequest`.
+ *
  * @generated from message gcpb.ListKeySpacesRequest
  */
 export type ListKeySpacesRequest = Message<"gcpb.ListKeySpacesRequest"> & {
@@ -124,6 +134,8 @@ export const ListKeySpacesRequestSchema: GenMessage<ListKeySpacesRequest> = /*@_
   messageDesc(file_gcpb, 4);
 
 /**
+ * The message `gcpb.ListKeySpacesResponse`.
+ *
  * @generated from message gcpb.ListKeySpacesResponse
  */
 export type ListKeySpacesResponse = Message<"gcpb.ListKeySpacesResponse"> & {
@@ -146,6 +158,8 @@ export const ListKeySpacesResponseSchema: GenMessage<ListKeySpacesResponse> = /*
   messageDesc(file_gcpb, 5);
 
 /**
+ * The message `gcpb.GetMinServiceSafePointRequest`.
+ *
  * @generated from message gcpb.GetMinServiceSafePointRequest
  */
 export type GetMinServiceSafePointRequest = Message<"gcpb.GetMinServiceSafePointRequest"> & {
@@ -168,6 +182,8 @@ export const GetMinServiceSafePointRequestSchema: GenMessage<GetMinServiceSafePo
   messageDesc(file_gcpb, 6);
 
 /**
+ * The message `gcpb.GetMinServiceSafePointResponse`.
+ *
  * @generated from message gcpb.GetMinServiceSafePointResponse
  */
 export type GetMinServiceSafePointResponse = Message<"gcpb.GetMinServiceSafePointResponse"> & {
@@ -195,6 +211,8 @@ export const GetMinServiceSafePointResponseSchema: GenMessage<GetMinServiceSafeP
   messageDesc(file_gcpb, 7);
 
 /**
+ * The message `gcpb.UpdateGCSafePointRequest`.
+ *
  * @generated from message gcpb.UpdateGCSafePointRequest
  */
 export type UpdateGCSafePointRequest = Message<"gcpb.UpdateGCSafePointRequest"> & {
@@ -227,6 +245,8 @@ export const UpdateGCSafePointRequestSchema: GenMessage<UpdateGCSafePointRequest
   messageDesc(file_gcpb, 8);
 
 /**
+ * The message `gcpb.UpdateGCSafePointResponse`.
+ *
  * @generated from message gcpb.UpdateGCSafePointResponse
  */
 export type UpdateGCSafePointResponse = Message<"gcpb.UpdateGCSafePointResponse"> & {
@@ -254,6 +274,8 @@ export const UpdateGCSafePointResponseSchema: GenMessage<UpdateGCSafePointRespon
   messageDesc(file_gcpb, 9);
 
 /**
+ * The message `gcpb.UpdateServiceSafePointRequest`.
+ *
  * @generated from message gcpb.UpdateServiceSafePointRequest
  */
 export type UpdateServiceSafePointRequest = Message<"gcpb.UpdateServiceSafePointRequest"> & {
@@ -291,6 +313,8 @@ export const UpdateServiceSafePointRequestSchema: GenMessage<UpdateServiceSafePo
   messageDesc(file_gcpb, 10);
 
 /**
+ * The message `gcpb.UpdateServiceSafePointResponse`.
+ *
  * @generated from message gcpb.UpdateServiceSafePointResponse
  */
 export type UpdateServiceSafePointResponse = Message<"gcpb.UpdateServiceSafePointResponse"> & {
@@ -328,6 +352,8 @@ export const UpdateServiceSafePointResponseSchema: GenMessage<UpdateServiceSafeP
   messageDesc(file_gcpb, 11);
 
 /**
+ * The enum `gcpb.ErrorType`.
+ *
  * @generated from enum gcpb.ErrorType
  */
 export const ErrorType = {
@@ -358,6 +384,8 @@ export const ErrorType = {
 } as const;
 
 /**
+ * The enum `gcpb.ErrorType`.
+ *
  * @generated from enum gcpb.ErrorType
  */
 export type ErrorType = (typeof ErrorType)[keyof typeof ErrorType] | UnknownEnum;
@@ -369,6 +397,8 @@ export const ErrorTypeSchema: GenEnum<ErrorType> = /*@__PURE__*/
   enumDesc(file_gcpb, 0);
 
 /**
+ * The service `gcpb.GC`.
+ *
  * @generated from service gcpb.GC
  */
 export const GC: GenService<{

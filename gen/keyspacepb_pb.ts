@@ -18,6 +18,8 @@ export const file_keyspacepb: GenFile = /*@__PURE__*/
   fileDesc("ChBrZXlzcGFjZXBiLnByb3RvEgprZXlzcGFjZXBiIqkCCgxLZXlzcGFjZU1ldGESDAoCaWQYASABKA1IABI0ChFrZXlzcGFjZV9pZGVudGl0eRgIIAEoCzIXLmFwaXBiLktleXNwYWNlSWRlbnRpdHlIABIMCgRuYW1lGAIgASgJEigKBXN0YXRlGAMgASgOMhkua2V5c3BhY2VwYi5LZXlzcGFjZVN0YXRlEhIKCmNyZWF0ZWRfYXQYBCABKAMSGAoQc3RhdGVfY2hhbmdlZF9hdBgFIAEoAxI0CgZjb25maWcYByADKAsyJC5rZXlzcGFjZXBiLktleXNwYWNlTWV0YS5Db25maWdFbnRyeRotCgtDb25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgoKCGtleXNwYWNlIucBCg1OYW1lc3BhY2VNZXRhEgoKAmlkGAEgASgNEgwKBG5hbWUYAiABKAkSKAoFc3RhdGUYAyABKA4yGS5rZXlzcGFjZXBiLktleXNwYWNlU3RhdGUSEgoKY3JlYXRlZF9hdBgEIAEoAxIYChBzdGF0ZV9jaGFuZ2VkX2F0GAUgASgDEjUKBmNvbmZpZxgHIAMoCzIlLmtleXNwYWNlcGIuTmFtZXNwYWNlTWV0YS5Db25maWdFbnRyeRotCgtDb25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIk0KDE5hbWVzcGFjZVJlZhIWCgxuYW1lc3BhY2VfaWQYASABKA1IABIYCg5uYW1lc3BhY2VfbmFtZRgCIAEoCUgAQgsKCW5hbWVzcGFjZSK6AQoWQ3JlYXRlTmFtZXNwYWNlUmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5wZHBiLlJlcXVlc3RIZWFkZXISDAoEbmFtZRgCIAEoCRI+CgZjb25maWcYAyADKAsyLi5rZXlzcGFjZXBiLkNyZWF0ZU5hbWVzcGFjZVJlcXVlc3QuQ29uZmlnRW50cnkaLQoLQ29uZmlnRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJtChdDcmVhdGVOYW1lc3BhY2VSZXNwb25zZRIkCgZoZWFkZXIYASABKAsyFC5wZHBiLlJlc3BvbnNlSGVhZGVyEiwKCW5hbWVzcGFjZRgCIAEoCzIZLmtleXNwYWNlcGIuTmFtZXNwYWNlTWV0YSJoChRMb2FkTmFtZXNwYWNlUmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5wZHBiLlJlcXVlc3RIZWFkZXISKwoJbmFtZXNwYWNlGAIgASgLMhgua2V5c3BhY2VwYi5OYW1lc3BhY2VSZWYiawoVTG9hZE5hbWVzcGFjZVJlc3BvbnNlEiQKBmhlYWRlchgBIAEoCzIULnBkcGIuUmVzcG9uc2VIZWFkZXISLAoJbmFtZXNwYWNlGAIgASgLMhkua2V5c3BhY2VwYi5OYW1lc3BhY2VNZXRhIl8KF0dldEFsbE5hbWVzcGFjZXNSZXF1ZXN0EiMKBmhlYWRlchgBIAEoCzITLnBkcGIuUmVxdWVzdEhlYWRlchIQCghzdGFydF9pZBgCIAEoDRINCgVsaW1pdBgDIAEoDSJvChhHZXRBbGxOYW1lc3BhY2VzUmVzcG9uc2USJAoGaGVhZGVyGAEgASgLMhQucGRwYi5SZXNwb25zZUhlYWRlchItCgpuYW1lc3BhY2VzGAIgAygLMhkua2V5c3BhY2VwYi5OYW1lc3BhY2VNZXRhIpkBChtVcGRhdGVOYW1lc3BhY2VTdGF0ZVJlcXVlc3QSIwoGaGVhZGVyGAEgASgLMhMucGRwYi5SZXF1ZXN0SGVhZGVyEisKCW5hbWVzcGFjZRgCIAEoCzIYLmtleXNwYWNlcGIuTmFtZXNwYWNlUmVmEigKBXN0YXRlGAMgASgOMhkua2V5c3BhY2VwYi5LZXlzcGFjZVN0YXRlInIKHFVwZGF0ZU5hbWVzcGFjZVN0YXRlUmVzcG9uc2USJAoGaGVhZGVyGAEgASgLMhQucGRwYi5SZXNwb25zZUhlYWRlchIsCgluYW1lc3BhY2UYAiABKAsyGS5rZXlzcGFjZXBiLk5hbWVzcGFjZU1ldGEidQoTTG9hZEtleXNwYWNlUmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5wZHBiLlJlcXVlc3RIZWFkZXISDAoEbmFtZRgCIAEoCRIrCgluYW1lc3BhY2UYAyABKAsyGC5rZXlzcGFjZXBiLk5hbWVzcGFjZVJlZiKOAQoXTG9hZEtleXNwYWNlQnlJRFJlcXVlc3QSIwoGaGVhZGVyGAEgASgLMhMucGRwYi5SZXF1ZXN0SGVhZGVyEgwKAmlkGAIgASgNSAASNAoRa2V5c3BhY2VfaWRlbnRpdHkYAyABKAsyFy5hcGlwYi5LZXlzcGFjZUlkZW50aXR5SABCCgoIa2V5c3BhY2UiaAoUTG9hZEtleXNwYWNlUmVzcG9uc2USJAoGaGVhZGVyGAEgASgLMhQucGRwYi5SZXNwb25zZUhlYWRlchIqCghrZXlzcGFjZRgCIAEoCzIYLmtleXNwYWNlcGIuS2V5c3BhY2VNZXRhIkoKFUxvb2t1cEtleXNwYWNlUmVxdWVzdBIjCgZoZWFkZXIYASABKAsyEy5wZHBiLlJlcXVlc3RIZWFkZXISDAoEbmFtZRgCIAEoCSJrChZMb29rdXBLZXlzcGFjZVJlc3BvbnNlEiQKBmhlYWRlchgBIAEoCzIULnBkcGIuUmVzcG9uc2VIZWFkZXISKwoJa2V5c3BhY2VzGAIgAygLMhgua2V5c3BhY2VwYi5LZXlzcGFjZU1ldGEiPAoVV2F0Y2hLZXlzcGFjZXNSZXF1ZXN0EiMKBmhlYWRlchgBIAEoCzITLnBkcGIuUmVxdWVzdEhlYWRlciJrChZXYXRjaEtleXNwYWNlc1Jlc3BvbnNlEiQKBmhlYWRlchgBIAEoCzIULnBkcGIuUmVzcG9uc2VIZWFkZXISKwoJa2V5c3BhY2VzGAIgAygLMhgua2V5c3BhY2VwYi5LZXlzcGFjZU1ldGEiuwEKGlVwZGF0ZUtleXNwYWNlU3RhdGVSZXF1ZXN0EiMKBmhlYWRlchgBIAEoCzITLnBkcGIuUmVxdWVzdEhlYWRlchIMCgJpZBgCIAEoDUgAEjQKEWtleXNwYWNlX2lkZW50aXR5GAQgASgLMhcuYXBpcGIuS2V5c3BhY2VJZGVudGl0eUgAEigKBXN0YXRlGAMgASgOMhkua2V5c3BhY2VwYi5LZXlzcGFjZVN0YXRlQgoKCGtleXNwYWNlIm8KG1VwZGF0ZUtleXNwYWNlU3RhdGVSZXNwb25zZRIkCgZoZWFkZXIYASABKAsyFC5wZHBiLlJlc3BvbnNlSGVhZGVyEioKCGtleXNwYWNlGAIgASgLMhgua2V5c3BhY2VwYi5LZXlzcGFjZU1ldGEi2wEKFkdldEFsbEtleXNwYWNlc1JlcXVlc3QSIwoGaGVhZGVyGAEgASgLMhMucGRwYi5SZXF1ZXN0SGVhZGVyEhIKCHN0YXJ0X2lkGAIgASgNSAASOgoXc3RhcnRfa2V5c3BhY2VfaWRlbnRpdHkYBSABKAsyFy5hcGlwYi5LZXlzcGFjZUlkZW50aXR5SAASDQoFbGltaXQYAyABKA0SKwoJbmFtZXNwYWNlGAQgASgLMhgua2V5c3BhY2VwYi5OYW1lc3BhY2VSZWZCEAoOc3RhcnRfa2V5c3BhY2UibAoXR2V0QWxsS2V5c3BhY2VzUmVzcG9uc2USJAoGaGVhZGVyGAEgASgLMhQucGRwYi5SZXNwb25zZUhlYWRlchIrCglrZXlzcGFjZXMYAiADKAsyGC5rZXlzcGFjZXBiLktleXNwYWNlTWV0YSpHCg1LZXlzcGFjZVN0YXRlEgsKB0VOQUJMRUQQABIMCghESVNBQkxFRBABEgwKCEFSQ0hJVkVEEAISDQoJVE9NQlNUT05FEAMyhwMKCU5hbWVzcGFjZRJaCg9DcmVhdGVOYW1lc3BhY2USIi5rZXlzcGFjZXBiLkNyZWF0ZU5hbWVzcGFjZVJlcXVlc3QaIy5rZXlzcGFjZXBiLkNyZWF0ZU5hbWVzcGFjZVJlc3BvbnNlElQKDUxvYWROYW1lc3BhY2USIC5rZXlzcGFjZXBiLkxvYWROYW1lc3BhY2VSZXF1ZXN0GiEua2V5c3BhY2VwYi5Mb2FkTmFtZXNwYWNlUmVzcG9uc2USXQoQR2V0QWxsTmFtZXNwYWNlcxIjLmtleXNwYWNlcGIuR2V0QWxsTmFtZXNwYWNlc1JlcXVlc3QaJC5rZXlzcGFjZXBiLkdldEFsbE5hbWVzcGFjZXNSZXNwb25zZRJpChRVcGRhdGVOYW1lc3BhY2VTdGF0ZRInLmtleXNwYWNlcGIuVXBkYXRlTmFtZXNwYWNlU3RhdGVSZXF1ZXN0Gigua2V5c3BhY2VwYi5VcGRhdGVOYW1lc3BhY2VTdGF0ZVJlc3BvbnNlMrAECghLZXlzcGFjZRJRCgxMb2FkS2V5c3BhY2USHy5rZXlzcGFjZXBiLkxvYWRLZXlzcGFjZVJlcXVlc3QaIC5rZXlzcGFjZXBiLkxvYWRLZXlzcGFjZVJlc3BvbnNlElcKDkxvb2t1cEtleXNwYWNlEiEua2V5c3BhY2VwYi5Mb29rdXBLZXlzcGFjZVJlcXVlc3QaIi5rZXlzcGFjZXBiLkxvb2t1cEtleXNwYWNlUmVzcG9uc2USWQoQTG9hZEtleXNwYWNlQnlJRBIjLmtleXNwYWNlcGIuTG9hZEtleXNwYWNlQnlJRFJlcXVlc3QaIC5rZXlzcGFjZXBiLkxvYWRLZXlzcGFjZVJlc3BvbnNlElkKDldhdGNoS2V5c3BhY2VzEiEua2V5c3BhY2VwYi5XYXRjaEtleXNwYWNlc1JlcXVlc3QaIi5rZXlzcGFjZXBiLldhdGNoS2V5c3BhY2VzUmVzcG9uc2UwARJmChNVcGRhdGVLZXlzcGFjZVN0YXRlEiYua2V5c3BhY2VwYi5VcGRhdGVLZXlzcGFjZVN0YXRlUmVxdWVzdBonLmtleXNwYWNlcGIuVXBkYXRlS2V5c3BhY2VTdGF0ZVJlc3BvbnNlEloKD0dldEFsbEtleXNwYWNlcxIiLmtleXNwYWNlcGIuR2V0QWxsS2V5c3BhY2VzUmVxdWVzdBojLmtleXNwYWNlcGIuR2V0QWxsS2V5c3BhY2VzUmVzcG9uc2ViBnByb3RvMw", [file_apipb, file_pdpb]);
 
 /**
+ * The message `keyspacepb.KeyspaceMeta`.
+ *
  * @generated from message keyspacepb.KeyspaceMeta
  */
 export type KeyspaceMeta = Message<"keyspacepb.KeyspaceMeta"> & {
@@ -72,6 +74,8 @@ export const KeyspaceMetaSchema: GenMessage<KeyspaceMeta> = /*@__PURE__*/
   messageDesc(file_keyspacepb, 0);
 
 /**
+ * The message `keyspacepb.NamespaceMeta`.
+ *
  * @generated from message keyspacepb.NamespaceMeta
  */
 export type NamespaceMeta = Message<"keyspacepb.NamespaceMeta"> & {
@@ -114,6 +118,8 @@ export const NamespaceMetaSchema: GenMessage<NamespaceMeta> = /*@__PURE__*/
   messageDesc(file_keyspacepb, 1);
 
 /**
+ * The message `keyspacepb.NamespaceRef`.
+ *
  * @generated from message keyspacepb.NamespaceRef
  */
 export type NamespaceRef = Message<"keyspacepb.NamespaceRef"> & {
@@ -143,6 +149,8 @@ export const NamespaceRefSchema: GenMessage<NamespaceRef> = /*@__PURE__*/
   messageDesc(file_keyspacepb, 2);
 
 /**
+ * The message `keyspacepb.CreateNamespaceRequest`.
+ *
  * @generated from message keyspacepb.CreateNamespaceRequest
  */
 export type CreateNamespaceRequest = Message<"keyspacepb.CreateNamespaceRequest"> & {
@@ -170,6 +178,8 @@ export const CreateNamespaceRequestSchema: GenMessage<CreateNamespaceRequest> = 
   messageDesc(file_keyspacepb, 3);
 
 /**
+ * The message `keyspacepb.CreateNamespaceResponse`.
+ *
  * @generated from message keyspacepb.CreateNamespaceResponse
  */
 export type CreateNamespaceResponse = Message<"keyspacepb.CreateNamespaceResponse"> & {
@@ -192,6 +202,8 @@ export const CreateNamespaceResponseSchema: GenMessage<CreateNamespaceResponse> 
   messageDesc(file_keyspacepb, 4);
 
 /**
+ * The message `keyspacepb.LoadNamespaceRequest`.
+ *
  * @generated from message keyspacepb.LoadNamespaceRequest
  */
 export type LoadNamespaceRequest = Message<"keyspacepb.LoadNamespaceRequest"> & {
@@ -214,6 +226,8 @@ export const LoadNamespaceRequestSchema: GenMessage<LoadNamespaceRequest> = /*@_
   messageDesc(file_keyspacepb, 5);
 
 /**
+ * The message `keyspacepb.LoadNamespaceResponse`.
+ *
  * @generated from message keyspacepb.LoadNamespaceResponse
  */
 export type LoadNamespaceResponse = Message<"keyspacepb.LoadNamespaceResponse"> & {
@@ -236,6 +250,8 @@ export const LoadNamespaceResponseSchema: GenMessage<LoadNamespaceResponse> = /*
   messageDesc(file_keyspacepb, 6);
 
 /**
+ * The message `keyspacepb.GetAllNamespacesRequest`.
+ *
  * @generated from message keyspacepb.GetAllNamespacesRequest
  */
 export type GetAllNamespacesRequest = Message<"keyspacepb.GetAllNamespacesRequest"> & {
@@ -263,6 +279,8 @@ export const GetAllNamespacesRequestSchema: GenMessage<GetAllNamespacesRequest> 
   messageDesc(file_keyspacepb, 7);
 
 /**
+ * The message `keyspacepb.GetAllNamespacesResponse`.
+ *
  * @generated from message keyspacepb.GetAllNamespacesResponse
  */
 export type GetAllNamespacesResponse = Message<"keyspacepb.GetAllNamespacesResponse"> & {
@@ -285,6 +303,8 @@ export const GetAllNamespacesResponseSchema: GenMessage<GetAllNamespacesResponse
   messageDesc(file_keyspacepb, 8);
 
 /**
+ * The message `keyspacepb.UpdateNamespaceStateRequest`.
+ *
  * @generated from message keyspacepb.UpdateNamespaceStateRequest
  */
 export type UpdateNamespaceStateRequest = Message<"keyspacepb.UpdateNamespaceStateRequest"> & {
@@ -312,6 +332,8 @@ export const UpdateNamespaceStateRequestSchema: GenMessage<UpdateNamespaceStateR
   messageDesc(file_keyspacepb, 9);
 
 /**
+ * The message `keyspacepb.UpdateNamespaceStateResponse`.
+ *
  * @generated from message keyspacepb.UpdateNamespaceStateResponse
  */
 export type UpdateNamespaceStateResponse = Message<"keyspacepb.UpdateNamespaceStateResponse"> & {
@@ -334,6 +356,8 @@ export const UpdateNamespaceStateResponseSchema: GenMessage<UpdateNamespaceState
   messageDesc(file_keyspacepb, 10);
 
 /**
+ * The message `keyspacepb.LoadKeyspaceRequest`.
+ *
  * @generated from message keyspacepb.LoadKeyspaceRequest
  */
 export type LoadKeyspaceRequest = Message<"keyspacepb.LoadKeyspaceRequest"> & {
@@ -361,6 +385,8 @@ export const LoadKeyspaceRequestSchema: GenMessage<LoadKeyspaceRequest> = /*@__P
   messageDesc(file_keyspacepb, 11);
 
 /**
+ * The message `keyspacepb.LoadKeyspaceByIDRequest`.
+ *
  * @generated from message keyspacepb.LoadKeyspaceByIDRequest
  */
 export type LoadKeyspaceByIDRequest = Message<"keyspacepb.LoadKeyspaceByIDRequest"> & {
@@ -395,6 +421,8 @@ export const LoadKeyspaceByIDRequestSchema: GenMessage<LoadKeyspaceByIDRequest> 
   messageDesc(file_keyspacepb, 12);
 
 /**
+ * The message `keyspacepb.LoadKeyspaceResponse`.
+ *
  * @generated from message keyspacepb.LoadKeyspaceResponse
  */
 export type LoadKeyspaceResponse = Message<"keyspacepb.LoadKeyspaceResponse"> & {
@@ -417,6 +445,8 @@ export const LoadKeyspaceResponseSchema: GenMessage<LoadKeyspaceResponse> = /*@_
   messageDesc(file_keyspacepb, 13);
 
 /**
+ * The message `keyspacepb.LookupKeyspaceRequest`.
+ *
  * @generated from message keyspacepb.LookupKeyspaceRequest
  */
 export type LookupKeyspaceRequest = Message<"keyspacepb.LookupKeyspaceRequest"> & {
@@ -439,6 +469,8 @@ export const LookupKeyspaceRequestSchema: GenMessage<LookupKeyspaceRequest> = /*
   messageDesc(file_keyspacepb, 14);
 
 /**
+ * The message `keyspacepb.LookupKeyspaceResponse`.
+ *
  * @generated from message keyspacepb.LookupKeyspaceResponse
  */
 export type LookupKeyspaceResponse = Message<"keyspacepb.LookupKeyspaceResponse"> & {
@@ -461,6 +493,8 @@ export const LookupKeyspaceResponseSchema: GenMessage<LookupKeyspaceResponse> = 
   messageDesc(file_keyspacepb, 15);
 
 /**
+ * The message `keyspacepb.WatchKeyspacesRequest`.
+ *
  * @generated from message keyspacepb.WatchKeyspacesRequest
  */
 export type WatchKeyspacesRequest = Message<"keyspacepb.WatchKeyspacesRequest"> & {
@@ -478,6 +512,8 @@ export const WatchKeyspacesRequestSchema: GenMessage<WatchKeyspacesRequest> = /*
   messageDesc(file_keyspacepb, 16);
 
 /**
+ * The message `keyspacepb.WatchKeyspacesResponse`.
+ *
  * @generated from message keyspacepb.WatchKeyspacesResponse
  */
 export type WatchKeyspacesResponse = Message<"keyspacepb.WatchKeyspacesResponse"> & {
@@ -500,6 +536,8 @@ export const WatchKeyspacesResponseSchema: GenMessage<WatchKeyspacesResponse> = 
   messageDesc(file_keyspacepb, 17);
 
 /**
+ * The message `keyspacepb.UpdateKeyspaceStateRequest`.
+ *
  * @generated from message keyspacepb.UpdateKeyspaceStateRequest
  */
 export type UpdateKeyspaceStateRequest = Message<"keyspacepb.UpdateKeyspaceStateRequest"> & {
@@ -539,6 +577,8 @@ export const UpdateKeyspaceStateRequestSchema: GenMessage<UpdateKeyspaceStateReq
   messageDesc(file_keyspacepb, 18);
 
 /**
+ * The message `keyspacepb.UpdateKeyspaceStateResponse`.
+ *
  * @generated from message keyspacepb.UpdateKeyspaceStateResponse
  */
 export type UpdateKeyspaceStateResponse = Message<"keyspacepb.UpdateKeyspaceStateResponse"> & {
@@ -561,6 +601,8 @@ export const UpdateKeyspaceStateResponseSchema: GenMessage<UpdateKeyspaceStateRe
   messageDesc(file_keyspacepb, 19);
 
 /**
+ * The message `keyspacepb.GetAllKeyspacesRequest`.
+ *
  * @generated from message keyspacepb.GetAllKeyspacesRequest
  */
 export type GetAllKeyspacesRequest = Message<"keyspacepb.GetAllKeyspacesRequest"> & {
@@ -605,6 +647,8 @@ export const GetAllKeyspacesRequestSchema: GenMessage<GetAllKeyspacesRequest> = 
   messageDesc(file_keyspacepb, 20);
 
 /**
+ * The message `keyspacepb.GetAllKeyspacesResponse`.
+ *
  * @generated from message keyspacepb.GetAllKeyspacesResponse
  */
 export type GetAllKeyspacesResponse = Message<"keyspacepb.GetAllKeyspacesResponse"> & {
@@ -627,6 +671,8 @@ export const GetAllKeyspacesResponseSchema: GenMessage<GetAllKeyspacesResponse> 
   messageDesc(file_keyspacepb, 21);
 
 /**
+ * The enum `keyspacepb.KeyspaceState`.
+ *
  * @generated from enum keyspacepb.KeyspaceState
  */
 export const KeyspaceState = {
@@ -652,6 +698,8 @@ export const KeyspaceState = {
 } as const;
 
 /**
+ * The enum `keyspacepb.KeyspaceState`.
+ *
  * @generated from enum keyspacepb.KeyspaceState
  */
 export type KeyspaceState = (typeof KeyspaceState)[keyof typeof KeyspaceState] | UnknownEnum;
@@ -663,6 +711,8 @@ export const KeyspaceStateSchema: GenEnum<KeyspaceState> = /*@__PURE__*/
   enumDesc(file_keyspacepb, 0);
 
 /**
+ * The service `keyspacepb.Namespace`.
+ *
  * @generated from service keyspacepb.Namespace
  */
 export const Namespace: GenService<{
@@ -702,6 +752,8 @@ export const Namespace: GenService<{
   serviceDesc(file_keyspacepb, 0);
 
 /**
+ * The service `keyspacepb.Keyspace`.
+ *
  * @generated from service keyspacepb.Keyspace
  */
 export const Keyspace: GenService<{

@@ -14,6 +14,8 @@ export const file_meta_storagepb: GenFile = /*@__PURE__*/
   fileDesc("ChRtZXRhX3N0b3JhZ2VwYi5wcm90bxIObWV0YV9zdG9yYWdlcGIiQQoFRXJyb3ISJwoEdHlwZRgBIAEoDjIZLm1ldGFfc3RvcmFnZXBiLkVycm9yVHlwZRIPCgdtZXNzYWdlGAIgASgJIjMKDVJlcXVlc3RIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoBBIOCgZzb3VyY2UYAiABKAkiXAoOUmVzcG9uc2VIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoBBIkCgVlcnJvchgCIAEoCzIVLm1ldGFfc3RvcmFnZXBiLkVycm9yEhAKCHJldmlzaW9uGAMgASgDIoYBCgxXYXRjaFJlcXVlc3QSLQoGaGVhZGVyGAEgASgLMh0ubWV0YV9zdG9yYWdlcGIuUmVxdWVzdEhlYWRlchILCgNrZXkYAiABKAwSEQoJcmFuZ2VfZW5kGAMgASgMEhYKDnN0YXJ0X3JldmlzaW9uGAQgASgDEg8KB3ByZXZfa3YYBSABKAgigAEKDVdhdGNoUmVzcG9uc2USLgoGaGVhZGVyGAEgASgLMh4ubWV0YV9zdG9yYWdlcGIuUmVzcG9uc2VIZWFkZXISGAoQY29tcGFjdF9yZXZpc2lvbhgCIAEoAxIlCgZldmVudHMYAyADKAsyFS5tZXRhX3N0b3JhZ2VwYi5FdmVudCJ8CgpHZXRSZXF1ZXN0Ei0KBmhlYWRlchgBIAEoCzIdLm1ldGFfc3RvcmFnZXBiLlJlcXVlc3RIZWFkZXISCwoDa2V5GAIgASgMEhEKCXJhbmdlX2VuZBgDIAEoDBINCgVsaW1pdBgEIAEoAxIQCghyZXZpc2lvbhgFIAEoAyKBAQoLR2V0UmVzcG9uc2USLgoGaGVhZGVyGAEgASgLMh4ubWV0YV9zdG9yYWdlcGIuUmVzcG9uc2VIZWFkZXISJQoDa3ZzGAIgAygLMhgubWV0YV9zdG9yYWdlcGIuS2V5VmFsdWUSDAoEbW9yZRgDIAEoCBINCgVjb3VudBgEIAEoAyJ3CgpQdXRSZXF1ZXN0Ei0KBmhlYWRlchgBIAEoCzIdLm1ldGFfc3RvcmFnZXBiLlJlcXVlc3RIZWFkZXISCwoDa2V5GAIgASgMEg0KBXZhbHVlGAMgASgMEg0KBWxlYXNlGAQgASgDEg8KB3ByZXZfa3YYBSABKAgiaAoLUHV0UmVzcG9uc2USLgoGaGVhZGVyGAEgASgLMh4ubWV0YV9zdG9yYWdlcGIuUmVzcG9uc2VIZWFkZXISKQoHcHJldl9rdhgCIAEoCzIYLm1ldGFfc3RvcmFnZXBiLktleVZhbHVlIm8KDURlbGV0ZVJlcXVlc3QSLQoGaGVhZGVyGAEgASgLMh0ubWV0YV9zdG9yYWdlcGIuUmVxdWVzdEhlYWRlchILCgNrZXkYAiABKAwSEQoJcmFuZ2VfZW5kGAMgASgMEg8KB3ByZXZfa3YYBCABKAgifQoORGVsZXRlUmVzcG9uc2USLgoGaGVhZGVyGAEgASgLMh4ubWV0YV9zdG9yYWdlcGIuUmVzcG9uc2VIZWFkZXISDwoHZGVsZXRlZBgCIAEoAxIqCghwcmV2X2t2cxgDIAMoCzIYLm1ldGFfc3RvcmFnZXBiLktleVZhbHVlInUKCEtleVZhbHVlEgsKA2tleRgBIAEoDBIXCg9jcmVhdGVfcmV2aXNpb24YAiABKAMSFAoMbW9kX3JldmlzaW9uGAMgASgDEg8KB3ZlcnNpb24YBCABKAMSDQoFdmFsdWUYBSABKAwSDQoFbGVhc2UYBiABKAMiqQEKBUV2ZW50Ei0KBHR5cGUYASABKA4yHy5tZXRhX3N0b3JhZ2VwYi5FdmVudC5FdmVudFR5cGUSJAoCa3YYAiABKAsyGC5tZXRhX3N0b3JhZ2VwYi5LZXlWYWx1ZRIpCgdwcmV2X2t2GAMgASgLMhgubWV0YV9zdG9yYWdlcGIuS2V5VmFsdWUiIAoJRXZlbnRUeXBlEgcKA1BVVBAAEgoKBkRFTEVURRABKjQKCUVycm9yVHlwZRIGCgJPSxAAEgsKB1VOS05PV04QARISCg5EQVRBX0NPTVBBQ1RFRBACMp4CCgtNZXRhU3RvcmFnZRJGCgVXYXRjaBIcLm1ldGFfc3RvcmFnZXBiLldhdGNoUmVxdWVzdBodLm1ldGFfc3RvcmFnZXBiLldhdGNoUmVzcG9uc2UwARI+CgNHZXQSGi5tZXRhX3N0b3JhZ2VwYi5HZXRSZXF1ZXN0GhsubWV0YV9zdG9yYWdlcGIuR2V0UmVzcG9uc2USPgoDUHV0EhoubWV0YV9zdG9yYWdlcGIuUHV0UmVxdWVzdBobLm1ldGFfc3RvcmFnZXBiLlB1dFJlc3BvbnNlEkcKBkRlbGV0ZRIdLm1ldGFfc3RvcmFnZXBiLkRlbGV0ZVJlcXVlc3QaHi5tZXRhX3N0b3JhZ2VwYi5EZWxldGVSZXNwb25zZWIGcHJvdG8z");
 
 /**
+ * The message `meta_storagepb.Error`.
+ *
  * @generated from message meta_storagepb.Error
  */
 export type Error = Message<"meta_storagepb.Error"> & {
@@ -36,6 +38,8 @@ export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 0);
 
 /**
+ * The message `meta_storagepb.RequestHeader`.
+ *
  * @generated from message meta_storagepb.RequestHeader
  */
 export type RequestHeader = Message<"meta_storagepb.RequestHeader"> & {
@@ -58,6 +62,8 @@ export const RequestHeaderSchema: GenMessage<RequestHeader> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 1);
 
 /**
+ * The message `meta_storagepb.ResponseHeader`.
+ *
  * @generated from message meta_storagepb.ResponseHeader
  */
 export type ResponseHeader = Message<"meta_storagepb.ResponseHeader"> & {
@@ -85,6 +91,8 @@ export const ResponseHeaderSchema: GenMessage<ResponseHeader> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 2);
 
 /**
+ * The message `meta_storagepb.WatchRequest`.
+ *
  * @generated from message meta_storagepb.WatchRequest
  */
 export type WatchRequest = Message<"meta_storagepb.WatchRequest"> & {
@@ -122,6 +130,8 @@ export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 3);
 
 /**
+ * The message `meta_storagepb.WatchResponse`.
+ *
  * @generated from message meta_storagepb.WatchResponse
  */
 export type WatchResponse = Message<"meta_storagepb.WatchResponse"> & {
@@ -149,6 +159,8 @@ export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 4);
 
 /**
+ * The message `meta_storagepb.GetRequest`.
+ *
  * @generated from message meta_storagepb.GetRequest
  */
 export type GetRequest = Message<"meta_storagepb.GetRequest"> & {
@@ -186,6 +198,8 @@ export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 5);
 
 /**
+ * The message `meta_storagepb.GetResponse`.
+ *
  * @generated from message meta_storagepb.GetResponse
  */
 export type GetResponse = Message<"meta_storagepb.GetResponse"> & {
@@ -218,6 +232,8 @@ export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 6);
 
 /**
+ * The message `meta_storagepb.PutRequest`.
+ *
  * @generated from message meta_storagepb.PutRequest
  */
 export type PutRequest = Message<"meta_storagepb.PutRequest"> & {
@@ -255,6 +271,8 @@ export const PutRequestSchema: GenMessage<PutRequest> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 7);
 
 /**
+ * The message `meta_storagepb.PutResponse`.
+ *
  * @generated from message meta_storagepb.PutResponse
  */
 export type PutResponse = Message<"meta_storagepb.PutResponse"> & {
@@ -277,6 +295,8 @@ export const PutResponseSchema: GenMessage<PutResponse> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 8);
 
 /**
+ * The message `meta_storagepb.DeleteRequest`.
+ *
  * @generated from message meta_storagepb.DeleteRequest
  */
 export type DeleteRequest = Message<"meta_storagepb.DeleteRequest"> & {
@@ -309,6 +329,8 @@ export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 9);
 
 /**
+ * The message `meta_storagepb.DeleteResponse`.
+ *
  * @generated from message meta_storagepb.DeleteResponse
  */
 export type DeleteResponse = Message<"meta_storagepb.DeleteResponse"> & {
@@ -336,6 +358,8 @@ export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 10);
 
 /**
+ * The message `meta_storagepb.KeyValue`.
+ *
  * @generated from message meta_storagepb.KeyValue
  */
 export type KeyValue = Message<"meta_storagepb.KeyValue"> & {
@@ -378,6 +402,8 @@ export const KeyValueSchema: GenMessage<KeyValue> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 11);
 
 /**
+ * The message `meta_storagepb.Event`.
+ *
  * @generated from message meta_storagepb.Event
  */
 export type Event = Message<"meta_storagepb.Event"> & {
@@ -405,6 +431,8 @@ export const EventSchema: GenMessage<Event> = /*@__PURE__*/
   messageDesc(file_meta_storagepb, 12);
 
 /**
+ * The enum `meta_storagepb.Event.EventType`.
+ *
  * @generated from enum meta_storagepb.Event.EventType
  */
 export const Event_EventType = {
@@ -420,6 +448,8 @@ export const Event_EventType = {
 } as const;
 
 /**
+ * The enum `meta_storagepb.Event.EventType`.
+ *
  * @generated from enum meta_storagepb.Event.EventType
  */
 export type Event_EventType = (typeof Event_EventType)[keyof typeof Event_EventType] | UnknownEnum;
@@ -431,6 +461,8 @@ export const Event_EventTypeSchema: GenEnum<Event_EventType> = /*@__PURE__*/
   enumDesc(file_meta_storagepb, 12, 0);
 
 /**
+ * The enum `meta_storagepb.ErrorType`.
+ *
  * @generated from enum meta_storagepb.ErrorType
  */
 export const ErrorType = {
@@ -451,6 +483,8 @@ export const ErrorType = {
 } as const;
 
 /**
+ * The enum `meta_storagepb.ErrorType`.
+ *
  * @generated from enum meta_storagepb.ErrorType
  */
 export type ErrorType = (typeof ErrorType)[keyof typeof ErrorType] | UnknownEnum;
@@ -462,6 +496,8 @@ export const ErrorTypeSchema: GenEnum<ErrorType> = /*@__PURE__*/
   enumDesc(file_meta_storagepb, 0);
 
 /**
+ * The service `meta_storagepb.MetaStorage`.
+ *
  * @generated from service meta_storagepb.MetaStorage
  */
 export const MetaStorage: GenService<{

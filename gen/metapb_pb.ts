@@ -16,6 +16,8 @@ export const file_metapb: GenFile = /*@__PURE__*/
   fileDesc("CgxtZXRhcGIucHJvdG8SBm1ldGFwYiItCgdDbHVzdGVyEgoKAmlkGAEgASgEEhYKDm1heF9wZWVyX2NvdW50GAIgASgNIigKClN0b3JlTGFiZWwSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJIscCCgVTdG9yZRIKCgJpZBgBIAEoBBIPCgdhZGRyZXNzGAIgASgJEiEKBXN0YXRlGAMgASgOMhIubWV0YXBiLlN0b3JlU3RhdGUSIgoGbGFiZWxzGAQgAygLMhIubWV0YXBiLlN0b3JlTGFiZWwSDwoHdmVyc2lvbhgFIAEoCRIUCgxwZWVyX2FkZHJlc3MYBiABKAkSFgoOc3RhdHVzX2FkZHJlc3MYByABKAkSEAoIZ2l0X2hhc2gYCCABKAkSFwoPc3RhcnRfdGltZXN0YW1wGAkgASgDEhMKC2RlcGxveV9wYXRoGAogASgJEhYKDmxhc3RfaGVhcnRiZWF0GAsgASgDEhwKFHBoeXNpY2FsbHlfZGVzdHJveWVkGAwgASgIEiUKCm5vZGVfc3RhdGUYDSABKA4yES5tZXRhcGIuTm9kZVN0YXRlIjAKC1JlZ2lvbkVwb2NoEhAKCGNvbmZfdmVyGAEgASgEEg8KB3ZlcnNpb24YAiABKAQiggEKC0J1Y2tldFN0YXRzEhIKCnJlYWRfYnl0ZXMYASADKAQSEwoLd3JpdGVfYnl0ZXMYAiADKAQSEAoIcmVhZF9xcHMYAyADKAQSEQoJd3JpdGVfcXBzGAQgAygEEhEKCXJlYWRfa2V5cxgFIAMoBBISCgp3cml0ZV9rZXlzGAYgAygEInUKB0J1Y2tldHMSEQoJcmVnaW9uX2lkGAEgASgEEg8KB3ZlcnNpb24YAiABKAQSDAoEa2V5cxgDIAMoDBIiCgVzdGF0cxgEIAEoCzITLm1ldGFwYi5CdWNrZXRTdGF0cxIUCgxwZXJpb2RfaW5fbXMYBSABKAQiKwoKQnVja2V0TWV0YRIPCgd2ZXJzaW9uGAEgASgEEgwKBGtleXMYAiADKAwi7AEKBlJlZ2lvbhIKCgJpZBgBIAEoBBIRCglzdGFydF9rZXkYAiABKAwSDwoHZW5kX2tleRgDIAEoDBIpCgxyZWdpb25fZXBvY2gYBCABKAsyEy5tZXRhcGIuUmVnaW9uRXBvY2gSGwoFcGVlcnMYBSADKAsyDC5tZXRhcGIuUGVlchI1Cg9lbmNyeXB0aW9uX21ldGEYBiABKAsyHC5lbmNyeXB0aW9ucGIuRW5jcnlwdGlvbk1ldGESFwoPaXNfaW5fZmxhc2hiYWNrGAcgASgIEhoKEmZsYXNoYmFja19zdGFydF90cxgIIAEoBCJYCgRQZWVyEgoKAmlkGAEgASgEEhAKCHN0b3JlX2lkGAIgASgEEh4KBHJvbGUYAyABKA4yEC5tZXRhcGIuUGVlclJvbGUSEgoKaXNfd2l0bmVzcxgEIAEoCCowCgpTdG9yZVN0YXRlEgYKAlVwEAASCwoHT2ZmbGluZRABEg0KCVRvbWJzdG9uZRACKkIKCU5vZGVTdGF0ZRINCglQcmVwYXJpbmcQABILCgdTZXJ2aW5nEAESDAoIUmVtb3ZpbmcQAhILCgdSZW1vdmVkEAMqSAoIUGVlclJvbGUSCQoFVm90ZXIQABILCgdMZWFybmVyEAESEQoNSW5jb21pbmdWb3RlchACEhEKDURlbW90aW5nVm90ZXIQA2IGcHJvdG8z", [file_encryptionpb]);
 
 /**
+ * The message `metapb.Cluster`.
+ *
  * @generated from message metapb.Cluster
  */
 export type Cluster = Message<"metapb.Cluster"> & {
@@ -38,6 +40,8 @@ export const ClusterSchema: GenMessage<Cluster> = /*@__PURE__*/
   messageDesc(file_metapb, 0);
 
 /**
+ * The message `metapb.StoreLabel`.
+ *
  * @generated from message metapb.StoreLabel
  */
 export type StoreLabel = Message<"metapb.StoreLabel"> & {
@@ -60,6 +64,8 @@ export const StoreLabelSchema: GenMessage<StoreLabel> = /*@__PURE__*/
   messageDesc(file_metapb, 1);
 
 /**
+ * The message `metapb.Store`.
+ *
  * @generated from message metapb.Store
  */
 export type Store = Message<"metapb.Store"> & {
@@ -137,6 +143,8 @@ export const StoreSchema: GenMessage<Store> = /*@__PURE__*/
   messageDesc(file_metapb, 2);
 
 /**
+ * The message `metapb.RegionEpoch`.
+ *
  * @generated from message metapb.RegionEpoch
  */
 export type RegionEpoch = Message<"metapb.RegionEpoch"> & {
@@ -159,6 +167,8 @@ export const RegionEpochSchema: GenMessage<RegionEpoch> = /*@__PURE__*/
   messageDesc(file_metapb, 3);
 
 /**
+ * The message `metapb.BucketStats`.
+ *
  * @generated from message metapb.BucketStats
  */
 export type BucketStats = Message<"metapb.BucketStats"> & {
@@ -201,6 +211,8 @@ export const BucketStatsSchema: GenMessage<BucketStats> = /*@__PURE__*/
   messageDesc(file_metapb, 4);
 
 /**
+ * The message `metapb.Buckets`.
+ *
  * @generated from message metapb.Buckets
  */
 export type Buckets = Message<"metapb.Buckets"> & {
@@ -238,6 +250,8 @@ export const BucketsSchema: GenMessage<Buckets> = /*@__PURE__*/
   messageDesc(file_metapb, 5);
 
 /**
+ * The message `metapb.BucketMeta`.
+ *
  * @generated from message metapb.BucketMeta
  */
 export type BucketMeta = Message<"metapb.BucketMeta"> & {
@@ -260,6 +274,8 @@ export const BucketMetaSchema: GenMessage<BucketMeta> = /*@__PURE__*/
   messageDesc(file_metapb, 6);
 
 /**
+ * The message `metapb.Region`.
+ *
  * @generated from message metapb.Region
  */
 export type Region = Message<"metapb.Region"> & {
@@ -312,6 +328,8 @@ export const RegionSchema: GenMessage<Region> = /*@__PURE__*/
   messageDesc(file_metapb, 7);
 
 /**
+ * The message `metapb.Peer`.
+ *
  * @generated from message metapb.Peer
  */
 export type Peer = Message<"metapb.Peer"> & {
@@ -344,6 +362,8 @@ export const PeerSchema: GenMessage<Peer> = /*@__PURE__*/
   messageDesc(file_metapb, 8);
 
 /**
+ * The enum `metapb.StoreState`.
+ *
  * @generated from enum metapb.StoreState
  */
 export const StoreState = {
@@ -364,6 +384,8 @@ export const StoreState = {
 } as const;
 
 /**
+ * The enum `metapb.StoreState`.
+ *
  * @generated from enum metapb.StoreState
  */
 export type StoreState = (typeof StoreState)[keyof typeof StoreState] | UnknownEnum;
@@ -375,6 +397,8 @@ export const StoreStateSchema: GenEnum<StoreState> = /*@__PURE__*/
   enumDesc(file_metapb, 0);
 
 /**
+ * The enum `metapb.NodeState`.
+ *
  * @generated from enum metapb.NodeState
  */
 export const NodeState = {
@@ -400,6 +424,8 @@ export const NodeState = {
 } as const;
 
 /**
+ * The enum `metapb.NodeState`.
+ *
  * @generated from enum metapb.NodeState
  */
 export type NodeState = (typeof NodeState)[keyof typeof NodeState] | UnknownEnum;
@@ -411,6 +437,8 @@ export const NodeStateSchema: GenEnum<NodeState> = /*@__PURE__*/
   enumDesc(file_metapb, 1);
 
 /**
+ * The enum `metapb.PeerRole`.
+ *
  * @generated from enum metapb.PeerRole
  */
 export const PeerRole = {
@@ -436,6 +464,8 @@ export const PeerRole = {
 } as const;
 
 /**
+ * The enum `metapb.PeerRole`.
+ *
  * @generated from enum metapb.PeerRole
  */
 export type PeerRole = (typeof PeerRole)[keyof typeof PeerRole] | UnknownEnum;

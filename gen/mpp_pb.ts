@@ -22,6 +22,8 @@ export const file_mpp: GenFile = /*@__PURE__*/
   fileDesc("CgltcHAucHJvdG8SA21wcCLyAwoIVGFza01ldGESEAoIc3RhcnRfdHMYASABKAQSDwoHdGFza19pZBgCIAEoAxIUCgxwYXJ0aXRpb25faWQYAyABKAMSDwoHYWRkcmVzcxgEIAEoCRIRCglnYXRoZXJfaWQYBSABKAQSEAoIcXVlcnlfdHMYBiABKAQSFgoObG9jYWxfcXVlcnlfaWQYByABKAQSEQoJc2VydmVyX2lkGAggASgEEhMKC21wcF92ZXJzaW9uGAkgASgDEhUKC2tleXNwYWNlX2lkGAogASgNSAASNAoRa2V5c3BhY2VfaWRlbnRpdHkYFiABKAsyFy5hcGlwYi5LZXlzcGFjZUlkZW50aXR5SAASGwoTY29vcmRpbmF0b3JfYWRkcmVzcxgLIAEoCRIgChhyZXBvcnRfZXhlY3V0aW9uX3N1bW1hcnkYDCABKAgSKAoLYXBpX3ZlcnNpb24YECABKA4yEy5rdnJwY3BiLkFQSVZlcnNpb24SGwoTcmVzb3VyY2VfZ3JvdXBfbmFtZRgRIAEoCRIVCg1jb25uZWN0aW9uX2lkGBIgASgEEhgKEGNvbm5lY3Rpb25fYWxpYXMYEyABKAkSEgoKc3FsX2RpZ2VzdBgUIAEoCRITCgtwbGFuX2RpZ2VzdBgVIAEoCUIKCghrZXlzcGFjZSIQCg5Jc0FsaXZlUmVxdWVzdCI5Cg9Jc0FsaXZlUmVzcG9uc2USEQoJYXZhaWxhYmxlGAEgASgIEhMKC21wcF92ZXJzaW9uGAIgASgDIoICChNEaXNwYXRjaFRhc2tSZXF1ZXN0EhsKBG1ldGEYASABKAsyDS5tcHAuVGFza01ldGESFAoMZW5jb2RlZF9wbGFuGAIgASgMEg8KB3RpbWVvdXQYAyABKAMSKAoHcmVnaW9ucxgEIAMoCzIXLmNvcHJvY2Vzc29yLlJlZ2lvbkluZm8SEgoKc2NoZW1hX3ZlchgFIAEoAxIwCg10YWJsZV9yZWdpb25zGAYgAygLMhkuY29wcm9jZXNzb3IuVGFibGVSZWdpb25zEjcKEXRhYmxlX3NoYXJkX2luZm9zGAcgAygLMhwuY29wcm9jZXNzb3IuVGFibGVTaGFyZEluZm9zIlgKFERpc3BhdGNoVGFza1Jlc3BvbnNlEhkKBWVycm9yGAEgASgLMgoubXBwLkVycm9yEiUKDXJldHJ5X3JlZ2lvbnMYAiADKAsyDi5tZXRhcGIuUmVnaW9uIksKEUNhbmNlbFRhc2tSZXF1ZXN0EhsKBG1ldGEYASABKAsyDS5tcHAuVGFza01ldGESGQoFZXJyb3IYAiABKAsyCi5tcHAuRXJyb3IiLwoSQ2FuY2VsVGFza1Jlc3BvbnNlEhkKBWVycm9yGAEgASgLMgoubXBwLkVycm9yIl8KF1JlcG9ydFRhc2tTdGF0dXNSZXF1ZXN0EhsKBG1ldGEYASABKAsyDS5tcHAuVGFza01ldGESDAoEZGF0YRgCIAEoDBIZCgVlcnJvchgDIAEoCzIKLm1wcC5FcnJvciI1ChhSZXBvcnRUYXNrU3RhdHVzUmVzcG9uc2USGQoFZXJyb3IYASABKAsyCi5tcHAuRXJyb3IiaQodRXN0YWJsaXNoTVBQQ29ubmVjdGlvblJlcXVlc3QSIgoLc2VuZGVyX21ldGEYASABKAsyDS5tcHAuVGFza01ldGESJAoNcmVjZWl2ZXJfbWV0YRgCIAEoCzINLm1wcC5UYXNrTWV0YSJtCg1NUFBEYXRhUGFja2V0EgwKBGRhdGEYASABKAwSGQoFZXJyb3IYAiABKAsyCi5tcHAuRXJyb3ISDgoGY2h1bmtzGAMgAygMEhIKCnN0cmVhbV9pZHMYBCADKAQSDwoHdmVyc2lvbhgFIAEoAyI3CgVFcnJvchIMCgRjb2RlGAEgASgFEgsKA21zZxgCIAEoCRITCgttcHBfdmVyc2lvbhgDIAEoA2IGcHJvdG8z", [file_apipb, file_coprocessor, file_kvrpcpb, file_metapb]);
 
 /**
+ * The message `mpp.TaskMeta`.
+ *
  * @generated from message mpp.TaskMeta
  */
 export type TaskMeta = Message<"mpp.TaskMeta"> & {
@@ -136,6 +138,8 @@ export const TaskMetaSchema: GenMessage<TaskMeta> = /*@__PURE__*/
   messageDesc(file_mpp, 0);
 
 /**
+ * The message `mpp.IsAliveRequest`.
+ *
  * @generated from message mpp.IsAliveRequest
  */
 export type IsAliveRequest = Message<"mpp.IsAliveRequest"> & {
@@ -149,6 +153,8 @@ export const IsAliveRequestSchema: GenMessage<IsAliveRequest> = /*@__PURE__*/
   messageDesc(file_mpp, 1);
 
 /**
+ * The message `mpp.IsAliveResponse`.
+ *
  * @generated from message mpp.IsAliveResponse
  */
 export type IsAliveResponse = Message<"mpp.IsAliveResponse"> & {
@@ -171,6 +177,8 @@ export const IsAliveResponseSchema: GenMessage<IsAliveResponse> = /*@__PURE__*/
   messageDesc(file_mpp, 2);
 
 /**
+ * The message `mpp.DispatchTaskRequest`.
+ *
  * @generated from message mpp.DispatchTaskRequest
  */
 export type DispatchTaskRequest = Message<"mpp.DispatchTaskRequest"> & {
@@ -218,6 +226,8 @@ export const DispatchTaskRequestSchema: GenMessage<DispatchTaskRequest> = /*@__P
   messageDesc(file_mpp, 3);
 
 /**
+ * The message `mpp.DispatchTaskResponse`.
+ *
  * @generated from message mpp.DispatchTaskResponse
  */
 export type DispatchTaskResponse = Message<"mpp.DispatchTaskResponse"> & {
@@ -240,6 +250,8 @@ export const DispatchTaskResponseSchema: GenMessage<DispatchTaskResponse> = /*@_
   messageDesc(file_mpp, 4);
 
 /**
+ * The message `mpp.CancelTaskRequest`.
+ *
  * @generated from message mpp.CancelTaskRequest
  */
 export type CancelTaskRequest = Message<"mpp.CancelTaskRequest"> & {
@@ -262,6 +274,8 @@ export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE_
   messageDesc(file_mpp, 5);
 
 /**
+ * The message `mpp.CancelTaskResponse`.
+ *
  * @generated from message mpp.CancelTaskResponse
  */
 export type CancelTaskResponse = Message<"mpp.CancelTaskResponse"> & {
@@ -279,6 +293,8 @@ export const CancelTaskResponseSchema: GenMessage<CancelTaskResponse> = /*@__PUR
   messageDesc(file_mpp, 6);
 
 /**
+ * The message `mpp.ReportTaskStatusRequest`.
+ *
  * @generated from message mpp.ReportTaskStatusRequest
  */
 export type ReportTaskStatusRequest = Message<"mpp.ReportTaskStatusRequest"> & {
@@ -306,6 +322,8 @@ export const ReportTaskStatusRequestSchema: GenMessage<ReportTaskStatusRequest> 
   messageDesc(file_mpp, 7);
 
 /**
+ * The message `mpp.ReportTaskStatusResponse`.
+ *
  * @generated from message mpp.ReportTaskStatusResponse
  */
 export type ReportTaskStatusResponse = Message<"mpp.ReportTaskStatusResponse"> & {
@@ -323,6 +341,8 @@ export const ReportTaskStatusResponseSchema: GenMessage<ReportTaskStatusResponse
   messageDesc(file_mpp, 8);
 
 /**
+ * The message `mpp.EstablishMPPConnectionRequest`.
+ *
  * @generated from message mpp.EstablishMPPConnectionRequest
  */
 export type EstablishMPPConnectionRequest = Message<"mpp.EstablishMPPConnectionRequest"> & {
@@ -345,6 +365,8 @@ export const EstablishMPPConnectionRequestSchema: GenMessage<EstablishMPPConnect
   messageDesc(file_mpp, 9);
 
 /**
+ * The message `mpp.MPPDataPacket`.
+ *
  * @generated from message mpp.MPPDataPacket
  */
 export type MPPDataPacket = Message<"mpp.MPPDataPacket"> & {
@@ -382,6 +404,8 @@ export const MPPDataPacketSchema: GenMessage<MPPDataPacket> = /*@__PURE__*/
   messageDesc(file_mpp, 10);
 
 /**
+ * The message `mpp.Error`.
+ *
  * @generated from message mpp.Error
  */
 export type Error = Message<"mpp.Error"> & {

@@ -24,6 +24,8 @@ export const file_raft_serverpb: GenFile = /*@__PURE__*/
   fileDesc("ChNyYWZ0X3NlcnZlcnBiLnByb3RvEg1yYWZ0X3NlcnZlcnBiIvwCCgtSYWZ0TWVzc2FnZRIRCglyZWdpb25faWQYASABKAQSHwoJZnJvbV9wZWVyGAIgASgLMgwubWV0YXBiLlBlZXISHQoHdG9fcGVlchgDIAEoCzIMLm1ldGFwYi5QZWVyEiEKB21lc3NhZ2UYBCABKAsyEC5lcmFmdHBiLk1lc3NhZ2USKQoMcmVnaW9uX2Vwb2NoGAUgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEhQKDGlzX3RvbWJzdG9uZRgGIAEoCBIRCglzdGFydF9rZXkYByABKAwSDwoHZW5kX2tleRgIIAEoDBIkCgxtZXJnZV90YXJnZXQYCSABKAsyDi5tZXRhcGIuUmVnaW9uEi4KCWV4dHJhX21zZxgKIAEoCzIbLnJhZnRfc2VydmVycGIuRXh0cmFNZXNzYWdlEhEKCWV4dHJhX2N0eBgLIAEoDBIpCgpkaXNrX3VzYWdlGAwgASgOMhUuZGlza191c2FnZS5EaXNrVXNhZ2UiMQoSUmFmdFRydW5jYXRlZFN0YXRlEg0KBWluZGV4GAEgASgEEgwKBHRlcm0YAiABKAQiPAoOU25hcHNob3RDRkZpbGUSCgoCY2YYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghjaGVja3N1bRgDIAEoDSLUAQoMU25hcHNob3RNZXRhEi8KCGNmX2ZpbGVzGAEgAygLMh0ucmFmdF9zZXJ2ZXJwYi5TbmFwc2hvdENGRmlsZRITCgtmb3JfYmFsYW5jZRgCIAEoCBITCgtmb3Jfd2l0bmVzcxgDIAEoCBINCgVzdGFydBgEIAEoBBIdChVnZW5lcmF0ZV9kdXJhdGlvbl9zZWMYBSABKAQSGAoQdGFibGV0X3NuYXBfcGF0aBgGIAEoCRIZChFjb21taXRfaW5kZXhfaGludBgHIAEoBEoGCOgHELAJIkoKDVNuYXBzaG90Q2h1bmsSKwoHbWVzc2FnZRgBIAEoCzIaLnJhZnRfc2VydmVycGIuUmFmdE1lc3NhZ2USDAoEZGF0YRgCIAEoDCIGCgREb25lImoKFlRhYmxldFNuYXBzaG90RmlsZU1ldGESEQoJZmlsZV9zaXplGAEgASgEEhEKCWZpbGVfbmFtZRgCIAEoCRISCgpoZWFkX2NodW5rGAMgASgMEhYKDnRyYWlsaW5nX2NodW5rGAQgASgMIloKFVRhYmxldFNuYXBzaG90UHJldmlldxI0CgVtZXRhcxgBIAMoCzIlLnJhZnRfc2VydmVycGIuVGFibGV0U25hcHNob3RGaWxlTWV0YRILCgNlbmQYAiABKAgifQoXVGFibGV0U25hcHNob3RGaWxlQ2h1bmsSEQoJZmlsZV9zaXplGAEgASgEEhEKCWZpbGVfbmFtZRgCIAEoCRIMCgRkYXRhGAMgASgMEgoKAml2GAQgASgMEiIKA2tleRgFIAEoCzIVLmVuY3J5cHRpb25wYi5EYXRhS2V5IlQKElRhYmxldFNuYXBzaG90SGVhZBIrCgdtZXNzYWdlGAEgASgLMhoucmFmdF9zZXJ2ZXJwYi5SYWZ0TWVzc2FnZRIRCgl1c2VfY2FjaGUYAiABKAgiJQoRVGFibGV0U25hcHNob3RFbmQSEAoIY2hlY2tzdW0YASABKAQi+AEKFVRhYmxldFNuYXBzaG90UmVxdWVzdBIxCgRoZWFkGAEgASgLMiEucmFmdF9zZXJ2ZXJwYi5UYWJsZXRTbmFwc2hvdEhlYWRIABI3CgdwcmV2aWV3GAIgASgLMiQucmFmdF9zZXJ2ZXJwYi5UYWJsZXRTbmFwc2hvdFByZXZpZXdIABI3CgVjaHVuaxgDIAEoCzImLnJhZnRfc2VydmVycGIuVGFibGV0U25hcHNob3RGaWxlQ2h1bmtIABIvCgNlbmQYBCABKAsyIC5yYWZ0X3NlcnZlcnBiLlRhYmxldFNuYXBzaG90RW5kSABCCQoHcGF5bG9hZCIqChVBY2NlcHRlZFNuYXBzaG90RmlsZXMSEQoJZmlsZV9uYW1lGAEgAygJIk0KFlRhYmxldFNuYXBzaG90UmVzcG9uc2USMwoFZmlsZXMYASABKAsyJC5yYWZ0X3NlcnZlcnBiLkFjY2VwdGVkU25hcHNob3RGaWxlcyImCghLZXlWYWx1ZRILCgNrZXkYASABKAwSDQoFdmFsdWUYAiABKAwihAIKEFJhZnRTbmFwc2hvdERhdGESHgoGcmVnaW9uGAEgASgLMg4ubWV0YXBiLlJlZ2lvbhIRCglmaWxlX3NpemUYAiABKAQSJQoEZGF0YRgDIAMoCzIXLnJhZnRfc2VydmVycGIuS2V5VmFsdWUSDwoHdmVyc2lvbhgEIAEoBBIpCgRtZXRhGAUgASgLMhsucmFmdF9zZXJ2ZXJwYi5TbmFwc2hvdE1ldGESJQoPcmVtb3ZlZF9yZWNvcmRzGAYgAygLMgwubWV0YXBiLlBlZXISMwoObWVyZ2VkX3JlY29yZHMYByADKAsyGy5yYWZ0X3NlcnZlcnBiLk1lcmdlZFJlY29yZCJcCgpTdG9yZUlkZW50EhIKCmNsdXN0ZXJfaWQYASABKAQSEAoIc3RvcmVfaWQYAiABKAQSKAoLYXBpX3ZlcnNpb24YAyABKA4yEy5rdnJwY3BiLkFQSVZlcnNpb24iIgoRU3RvcmVSZWNvdmVyU3RhdGUSDQoFc2Vxbm8YASABKAQiTAoOUmFmdExvY2FsU3RhdGUSJgoKaGFyZF9zdGF0ZRgBIAEoCzISLmVyYWZ0cGIuSGFyZFN0YXRlEhIKCmxhc3RfaW5kZXgYAiABKAQiqQEKDlJhZnRBcHBseVN0YXRlEhUKDWFwcGxpZWRfaW5kZXgYASABKAQSGQoRbGFzdF9jb21taXRfaW5kZXgYAyABKAQSFAoMY29tbWl0X2luZGV4GAQgASgEEhMKC2NvbW1pdF90ZXJtGAUgASgEEjoKD3RydW5jYXRlZF9zdGF0ZRgCIAEoCzIhLnJhZnRfc2VydmVycGIuUmFmdFRydW5jYXRlZFN0YXRlIk8KCk1lcmdlU3RhdGUSEQoJbWluX2luZGV4GAEgASgEEh4KBnRhcmdldBgCIAEoCzIOLm1ldGFwYi5SZWdpb24SDgoGY29tbWl0GAMgASgEIrMCCgxNZXJnZWRSZWNvcmQSGAoQc291cmNlX3JlZ2lvbl9pZBgBIAEoBBIpCgxzb3VyY2VfZXBvY2gYAiABKAsyEy5tZXRhcGIuUmVnaW9uRXBvY2gSIgoMc291cmNlX3BlZXJzGAMgAygLMgwubWV0YXBiLlBlZXISLAoWc291cmNlX3JlbW92ZWRfcmVjb3JkcxgJIAMoCzIMLm1ldGFwYi5QZWVyEhgKEHRhcmdldF9yZWdpb25faWQYBCABKAQSKQoMdGFyZ2V0X2Vwb2NoGAUgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEiIKDHRhcmdldF9wZWVycxgGIAMoCzIMLm1ldGFwYi5QZWVyEg0KBWluZGV4GAcgASgEEhQKDHNvdXJjZV9pbmRleBgIIAEoBCL9AQoQUmVnaW9uTG9jYWxTdGF0ZRInCgVzdGF0ZRgBIAEoDjIYLnJhZnRfc2VydmVycGIuUGVlclN0YXRlEh4KBnJlZ2lvbhgCIAEoCzIOLm1ldGFwYi5SZWdpb24SLgoLbWVyZ2Vfc3RhdGUYAyABKAsyGS5yYWZ0X3NlcnZlcnBiLk1lcmdlU3RhdGUSFAoMdGFibGV0X2luZGV4GAQgASgEEiUKD3JlbW92ZWRfcmVjb3JkcxgFIAMoCzIMLm1ldGFwYi5QZWVyEjMKDm1lcmdlZF9yZWNvcmRzGAYgAygLMhsucmFmdF9zZXJ2ZXJwYi5NZXJnZWRSZWNvcmQitQEKHFJlZ2lvblNlcXVlbmNlTnVtYmVyUmVsYXRpb24SEQoJcmVnaW9uX2lkGAEgASgEEhcKD3NlcXVlbmNlX251bWJlchgCIAEoBBIyCgthcHBseV9zdGF0ZRgDIAEoCzIdLnJhZnRfc2VydmVycGIuUmFmdEFwcGx5U3RhdGUSNQoMcmVnaW9uX3N0YXRlGAQgASgLMh8ucmFmdF9zZXJ2ZXJwYi5SZWdpb25Mb2NhbFN0YXRlIoMBChNBdmFpbGFiaWxpdHlDb250ZXh0EhYKDmZyb21fcmVnaW9uX2lkGAEgASgEEi4KEWZyb21fcmVnaW9uX2Vwb2NoGAIgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEhMKC3VuYXZhaWxhYmxlGAMgASgIEg8KB3RyaW1tZWQYBCABKAgiIgoNRmx1c2hNZW10YWJsZRIRCglyZWdpb25faWQYASABKAQiPgoOUmVmcmVzaEJ1Y2tldHMSDwoHdmVyc2lvbhgBIAEoBBIMCgRrZXlzGAIgAygMEg0KBXNpemVzGAMgAygEIpEBCgtDaGVja0djUGVlchIWCg5mcm9tX3JlZ2lvbl9pZBgBIAEoBBIXCg9jaGVja19yZWdpb25faWQYAiABKAQSLwoSY2hlY2tfcmVnaW9uX2Vwb2NoGAMgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEiAKCmNoZWNrX3BlZXIYBCABKAsyDC5tZXRhcGIuUGVlciKnAwoMRXh0cmFNZXNzYWdlEi0KBHR5cGUYASABKA4yHy5yYWZ0X3NlcnZlcnBiLkV4dHJhTWVzc2FnZVR5cGUSDQoFaW5kZXgYAiABKAQSIQoLY2hlY2tfcGVlcnMYAyADKAsyDC5tZXRhcGIuUGVlchIRCgl3YWl0X2RhdGEYBCABKAgSFgoOZm9yY2VseV9hd2FrZW4YBSABKAgSMQoNY2hlY2tfZ2NfcGVlchgGIAEoCzIaLnJhZnRfc2VydmVycGIuQ2hlY2tHY1BlZXISNAoOZmx1c2hfbWVtdGFibGUYByABKAsyHC5yYWZ0X3NlcnZlcnBiLkZsdXNoTWVtdGFibGUSQAoUYXZhaWxhYmlsaXR5X2NvbnRleHQYCCABKAsyIi5yYWZ0X3NlcnZlcnBiLkF2YWlsYWJpbGl0eUNvbnRleHQSNgoPcmVmcmVzaF9idWNrZXRzGAkgASgLMh0ucmFmdF9zZXJ2ZXJwYi5SZWZyZXNoQnVja2V0cxIgChhzbmFwX2dlbl9wcmVjaGVja19wYXNzZWQYCiABKAhKBgjoBxCwCSpSCglQZWVyU3RhdGUSCgoGTm9ybWFsEAASDAoIQXBwbHlpbmcQARINCglUb21ic3RvbmUQAhILCgdNZXJnaW5nEAMSDwoLVW5hdmFpbGFibGUQBCqpBAoQRXh0cmFNZXNzYWdlVHlwZRITCg9Nc2dSZWdpb25XYWtlVXAQABIYChRNc2dXYW50Um9sbGJhY2tNZXJnZRABEhUKEU1zZ0NoZWNrU3RhbGVQZWVyEAISHQoZTXNnQ2hlY2tTdGFsZVBlZXJSZXNwb25zZRADEhcKE01zZ0hpYmVybmF0ZVJlcXVlc3QQBBIYChRNc2dIaWJlcm5hdGVSZXNwb25zZRAFEicKI01zZ1JlamVjdFJhZnRMb2dDYXVzZWRCeU1lbW9yeVVzYWdlEAYSGgoWTXNnQXZhaWxhYmlsaXR5UmVxdWVzdBAHEhsKF01zZ0F2YWlsYWJpbGl0eVJlc3BvbnNlEAgSIgoeTXNnVm90ZXJSZXBsaWNhdGVkSW5kZXhSZXF1ZXN0EAkSIwofTXNnVm90ZXJSZXBsaWNhdGVkSW5kZXhSZXNwb25zZRAKEhQKEE1zZ0djUGVlclJlcXVlc3QQCxIVChFNc2dHY1BlZXJSZXNwb25zZRAMEhQKEE1zZ0ZsdXNoTWVtdGFibGUQDRIVChFNc2dSZWZyZXNoQnVja2V0cxAOEh0KGU1zZ1NuYXBHZW5QcmVjaGVja1JlcXVlc3QQDxIeChpNc2dTbmFwR2VuUHJlY2hlY2tSZXNwb25zZRAQEhsKF01zZ1ByZUxvYWRSZWdpb25SZXF1ZXN0EBESHAoYTXNnUHJlTG9hZFJlZ2lvblJlc3BvbnNlEBJiBnByb3RvMw", [file_disk_usage, file_encryptionpb, file_eraftpb, file_kvrpcpb, file_metapb]);
 
 /**
+ * The message `raft_serverpb.RaftMessage`.
+ *
  * @generated from message raft_serverpb.RaftMessage
  */
 export type RaftMessage = Message<"raft_serverpb.RaftMessage"> & {
@@ -96,6 +98,8 @@ export const RaftMessageSchema: GenMessage<RaftMessage> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 0);
 
 /**
+ * The message `raft_serverpb.RaftTruncatedState`.
+ *
  * @generated from message raft_serverpb.RaftTruncatedState
  */
 export type RaftTruncatedState = Message<"raft_serverpb.RaftTruncatedState"> & {
@@ -118,6 +122,8 @@ export const RaftTruncatedStateSchema: GenMessage<RaftTruncatedState> = /*@__PUR
   messageDesc(file_raft_serverpb, 1);
 
 /**
+ * The message `raft_serverpb.SnapshotCFFile`.
+ *
  * @generated from message raft_serverpb.SnapshotCFFile
  */
 export type SnapshotCFFile = Message<"raft_serverpb.SnapshotCFFile"> & {
@@ -145,6 +151,8 @@ export const SnapshotCFFileSchema: GenMessage<SnapshotCFFile> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 2);
 
 /**
+ * The message `raft_serverpb.SnapshotMeta`.
+ *
  * @generated from message raft_serverpb.SnapshotMeta
  */
 export type SnapshotMeta = Message<"raft_serverpb.SnapshotMeta"> & {
@@ -192,6 +200,8 @@ export const SnapshotMetaSchema: GenMessage<SnapshotMeta> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 3);
 
 /**
+ * The message `raft_serverpb.SnapshotChunk`.
+ *
  * @generated from message raft_serverpb.SnapshotChunk
  */
 export type SnapshotChunk = Message<"raft_serverpb.SnapshotChunk"> & {
@@ -214,6 +224,8 @@ export const SnapshotChunkSchema: GenMessage<SnapshotChunk> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 4);
 
 /**
+ * The message `raft_serverpb.Done`.
+ *
  * @generated from message raft_serverpb.Done
  */
 export type Done = Message<"raft_serverpb.Done"> & {
@@ -227,6 +239,8 @@ export const DoneSchema: GenMessage<Done> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 5);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotFileMeta`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotFileMeta
  */
 export type TabletSnapshotFileMeta = Message<"raft_serverpb.TabletSnapshotFileMeta"> & {
@@ -259,6 +273,8 @@ export const TabletSnapshotFileMetaSchema: GenMessage<TabletSnapshotFileMeta> = 
   messageDesc(file_raft_serverpb, 6);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotPreview`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotPreview
  */
 export type TabletSnapshotPreview = Message<"raft_serverpb.TabletSnapshotPreview"> & {
@@ -281,6 +297,8 @@ export const TabletSnapshotPreviewSchema: GenMessage<TabletSnapshotPreview> = /*
   messageDesc(file_raft_serverpb, 7);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotFileChunk`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotFileChunk
  */
 export type TabletSnapshotFileChunk = Message<"raft_serverpb.TabletSnapshotFileChunk"> & {
@@ -318,6 +336,8 @@ export const TabletSnapshotFileChunkSchema: GenMessage<TabletSnapshotFileChunk> 
   messageDesc(file_raft_serverpb, 8);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotHead`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotHead
  */
 export type TabletSnapshotHead = Message<"raft_serverpb.TabletSnapshotHead"> & {
@@ -340,6 +360,8 @@ export const TabletSnapshotHeadSchema: GenMessage<TabletSnapshotHead> = /*@__PUR
   messageDesc(file_raft_serverpb, 9);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotEnd`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotEnd
  */
 export type TabletSnapshotEnd = Message<"raft_serverpb.TabletSnapshotEnd"> & {
@@ -357,6 +379,8 @@ export const TabletSnapshotEndSchema: GenMessage<TabletSnapshotEnd> = /*@__PURE_
   messageDesc(file_raft_serverpb, 10);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotRequest`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotRequest
  */
 export type TabletSnapshotRequest = Message<"raft_serverpb.TabletSnapshotRequest"> & {
@@ -398,6 +422,8 @@ export const TabletSnapshotRequestSchema: GenMessage<TabletSnapshotRequest> = /*
   messageDesc(file_raft_serverpb, 11);
 
 /**
+ * The message `raft_serverpb.AcceptedSnapshotFiles`.
+ *
  * @generated from message raft_serverpb.AcceptedSnapshotFiles
  */
 export type AcceptedSnapshotFiles = Message<"raft_serverpb.AcceptedSnapshotFiles"> & {
@@ -415,6 +441,8 @@ export const AcceptedSnapshotFilesSchema: GenMessage<AcceptedSnapshotFiles> = /*
   messageDesc(file_raft_serverpb, 12);
 
 /**
+ * The message `raft_serverpb.TabletSnapshotResponse`.
+ *
  * @generated from message raft_serverpb.TabletSnapshotResponse
  */
 export type TabletSnapshotResponse = Message<"raft_serverpb.TabletSnapshotResponse"> & {
@@ -432,6 +460,8 @@ export const TabletSnapshotResponseSchema: GenMessage<TabletSnapshotResponse> = 
   messageDesc(file_raft_serverpb, 13);
 
 /**
+ * The message `raft_serverpb.KeyValue`.
+ *
  * @generated from message raft_serverpb.KeyValue
  */
 export type KeyValue = Message<"raft_serverpb.KeyValue"> & {
@@ -454,6 +484,8 @@ export const KeyValueSchema: GenMessage<KeyValue> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 14);
 
 /**
+ * The message `raft_serverpb.RaftSnapshotData`.
+ *
  * @generated from message raft_serverpb.RaftSnapshotData
  */
 export type RaftSnapshotData = Message<"raft_serverpb.RaftSnapshotData"> & {
@@ -501,6 +533,8 @@ export const RaftSnapshotDataSchema: GenMessage<RaftSnapshotData> = /*@__PURE__*
   messageDesc(file_raft_serverpb, 15);
 
 /**
+ * The message `raft_serverpb.StoreIdent`.
+ *
  * @generated from message raft_serverpb.StoreIdent
  */
 export type StoreIdent = Message<"raft_serverpb.StoreIdent"> & {
@@ -528,6 +562,8 @@ export const StoreIdentSchema: GenMessage<StoreIdent> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 16);
 
 /**
+ * The message `raft_serverpb.StoreRecoverState`.
+ *
  * @generated from message raft_serverpb.StoreRecoverState
  */
 export type StoreRecoverState = Message<"raft_serverpb.StoreRecoverState"> & {
@@ -545,6 +581,8 @@ export const StoreRecoverStateSchema: GenMessage<StoreRecoverState> = /*@__PURE_
   messageDesc(file_raft_serverpb, 17);
 
 /**
+ * The message `raft_serverpb.RaftLocalState`.
+ *
  * @generated from message raft_serverpb.RaftLocalState
  */
 export type RaftLocalState = Message<"raft_serverpb.RaftLocalState"> & {
@@ -567,6 +605,8 @@ export const RaftLocalStateSchema: GenMessage<RaftLocalState> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 18);
 
 /**
+ * The message `raft_serverpb.RaftApplyState`.
+ *
  * @generated from message raft_serverpb.RaftApplyState
  */
 export type RaftApplyState = Message<"raft_serverpb.RaftApplyState"> & {
@@ -604,6 +644,8 @@ export const RaftApplyStateSchema: GenMessage<RaftApplyState> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 19);
 
 /**
+ * The message `raft_serverpb.MergeState`.
+ *
  * @generated from message raft_serverpb.MergeState
  */
 export type MergeState = Message<"raft_serverpb.MergeState"> & {
@@ -631,6 +673,8 @@ export const MergeStateSchema: GenMessage<MergeState> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 20);
 
 /**
+ * The message `raft_serverpb.MergedRecord`.
+ *
  * @generated from message raft_serverpb.MergedRecord
  */
 export type MergedRecord = Message<"raft_serverpb.MergedRecord"> & {
@@ -688,6 +732,8 @@ export const MergedRecordSchema: GenMessage<MergedRecord> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 21);
 
 /**
+ * The message `raft_serverpb.RegionLocalState`.
+ *
  * @generated from message raft_serverpb.RegionLocalState
  */
 export type RegionLocalState = Message<"raft_serverpb.RegionLocalState"> & {
@@ -730,6 +776,8 @@ export const RegionLocalStateSchema: GenMessage<RegionLocalState> = /*@__PURE__*
   messageDesc(file_raft_serverpb, 22);
 
 /**
+ * The message `raft_serverpb.RegionSequenceNumberRelation`.
+ *
  * @generated from message raft_serverpb.RegionSequenceNumberRelation
  */
 export type RegionSequenceNumberRelation = Message<"raft_serverpb.RegionSequenceNumberRelation"> & {
@@ -762,6 +810,8 @@ export const RegionSequenceNumberRelationSchema: GenMessage<RegionSequenceNumber
   messageDesc(file_raft_serverpb, 23);
 
 /**
+ * The message `raft_serverpb.AvailabilityContext`.
+ *
  * @generated from message raft_serverpb.AvailabilityContext
  */
 export type AvailabilityContext = Message<"raft_serverpb.AvailabilityContext"> & {
@@ -794,6 +844,8 @@ export const AvailabilityContextSchema: GenMessage<AvailabilityContext> = /*@__P
   messageDesc(file_raft_serverpb, 24);
 
 /**
+ * The message `raft_serverpb.FlushMemtable`.
+ *
  * @generated from message raft_serverpb.FlushMemtable
  */
 export type FlushMemtable = Message<"raft_serverpb.FlushMemtable"> & {
@@ -811,6 +863,8 @@ export const FlushMemtableSchema: GenMessage<FlushMemtable> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 25);
 
 /**
+ * The message `raft_serverpb.RefreshBuckets`.
+ *
  * @generated from message raft_serverpb.RefreshBuckets
  */
 export type RefreshBuckets = Message<"raft_serverpb.RefreshBuckets"> & {
@@ -838,6 +892,8 @@ export const RefreshBucketsSchema: GenMessage<RefreshBuckets> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 26);
 
 /**
+ * The message `raft_serverpb.CheckGcPeer`.
+ *
  * @generated from message raft_serverpb.CheckGcPeer
  */
 export type CheckGcPeer = Message<"raft_serverpb.CheckGcPeer"> & {
@@ -870,6 +926,8 @@ export const CheckGcPeerSchema: GenMessage<CheckGcPeer> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 27);
 
 /**
+ * The message `raft_serverpb.ExtraMessage`.
+ *
  * @generated from message raft_serverpb.ExtraMessage
  */
 export type ExtraMessage = Message<"raft_serverpb.ExtraMessage"> & {
@@ -932,6 +990,8 @@ export const ExtraMessageSchema: GenMessage<ExtraMessage> = /*@__PURE__*/
   messageDesc(file_raft_serverpb, 28);
 
 /**
+ * The enum `raft_serverpb.PeerState`.
+ *
  * @generated from enum raft_serverpb.PeerState
  */
 export const PeerState = {
@@ -962,6 +1022,8 @@ export const PeerState = {
 } as const;
 
 /**
+ * The enum `raft_serverpb.PeerState`.
+ *
  * @generated from enum raft_serverpb.PeerState
  */
 export type PeerState = (typeof PeerState)[keyof typeof PeerState] | UnknownEnum;
@@ -973,6 +1035,8 @@ export const PeerStateSchema: GenEnum<PeerState> = /*@__PURE__*/
   enumDesc(file_raft_serverpb, 0);
 
 /**
+ * The enum `raft_serverpb.ExtraMessageType`.
+ *
  * @generated from enum raft_serverpb.ExtraMessageType
  */
 export const ExtraMessageType = {
@@ -1073,6 +1137,8 @@ export const ExtraMessageType = {
 } as const;
 
 /**
+ * The enum `raft_serverpb.ExtraMessageType`.
+ *
  * @generated from enum raft_serverpb.ExtraMessageType
  */
 export type ExtraMessageType = (typeof ExtraMessageType)[keyof typeof ExtraMessageType] | UnknownEnum;

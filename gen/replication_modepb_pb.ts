@@ -14,6 +14,8 @@ export const file_replication_modepb: GenFile = /*@__PURE__*/
   fileDesc("ChhyZXBsaWNhdGlvbl9tb2RlcGIucHJvdG8SEnJlcGxpY2F0aW9uX21vZGVwYiKEAQoRUmVwbGljYXRpb25TdGF0dXMSMQoEbW9kZRgBIAEoDjIjLnJlcGxpY2F0aW9uX21vZGVwYi5SZXBsaWNhdGlvbk1vZGUSNAoMZHJfYXV0b19zeW5jGAIgASgLMh4ucmVwbGljYXRpb25fbW9kZXBiLkRSQXV0b1N5bmNKBgjoBxCwCSK7AQoKRFJBdXRvU3luYxIRCglsYWJlbF9rZXkYASABKAkSMgoFc3RhdGUYAiABKA4yIy5yZXBsaWNhdGlvbl9tb2RlcGIuRFJBdXRvU3luY1N0YXRlEhAKCHN0YXRlX2lkGAMgASgEEh4KFndhaXRfc3luY190aW1lb3V0X2hpbnQYBCABKAUSGAoQYXZhaWxhYmxlX3N0b3JlcxgFIAMoBBIaChJwYXVzZV9yZWdpb25fc3BsaXQYBiABKAgiZgoXUmVnaW9uUmVwbGljYXRpb25TdGF0dXMSOQoFc3RhdGUYASABKA4yKi5yZXBsaWNhdGlvbl9tb2RlcGIuUmVnaW9uUmVwbGljYXRpb25TdGF0ZRIQCghzdGF0ZV9pZBgCIAEoBCJdChVTdG9yZURSQXV0b1N5bmNTdGF0dXMSMgoFc3RhdGUYASABKA4yIy5yZXBsaWNhdGlvbl9tb2RlcGIuRFJBdXRvU3luY1N0YXRlEhAKCHN0YXRlX2lkGAIgASgEKjEKD1JlcGxpY2F0aW9uTW9kZRIMCghNQUpPUklUWRAAEhAKDERSX0FVVE9fU1lOQxABKkgKD0RSQXV0b1N5bmNTdGF0ZRIICgRTWU5DEAASDgoKQVNZTkNfV0FJVBABEgkKBUFTWU5DEAISEAoMU1lOQ19SRUNPVkVSEAMqVAoWUmVnaW9uUmVwbGljYXRpb25TdGF0ZRILCgdVTktOT1dOEAASEwoPU0lNUExFX01BSk9SSVRZEAESGAoUSU5URUdSSVRZX09WRVJfTEFCRUwQAmIGcHJvdG8z");
 
 /**
+ * The message `replication_modepb.ReplicationStatus`.
+ *
  * @generated from message replication_modepb.ReplicationStatus
  */
 export type ReplicationStatus = Message<"replication_modepb.ReplicationStatus"> & {
@@ -36,6 +38,8 @@ export const ReplicationStatusSchema: GenMessage<ReplicationStatus> = /*@__PURE_
   messageDesc(file_replication_modepb, 0);
 
 /**
+ * The message `replication_modepb.DRAutoSync`.
+ *
  * @generated from message replication_modepb.DRAutoSync
  */
 export type DRAutoSync = Message<"replication_modepb.DRAutoSync"> & {
@@ -78,6 +82,8 @@ export const DRAutoSyncSchema: GenMessage<DRAutoSync> = /*@__PURE__*/
   messageDesc(file_replication_modepb, 1);
 
 /**
+ * The message `replication_modepb.RegionReplicationStatus`.
+ *
  * @generated from message replication_modepb.RegionReplicationStatus
  */
 export type RegionReplicationStatus = Message<"replication_modepb.RegionReplicationStatus"> & {
@@ -100,6 +106,8 @@ export const RegionReplicationStatusSchema: GenMessage<RegionReplicationStatus> 
   messageDesc(file_replication_modepb, 2);
 
 /**
+ * The message `replication_modepb.StoreDRAutoSyncStatus`.
+ *
  * @generated from message replication_modepb.StoreDRAutoSyncStatus
  */
 export type StoreDRAutoSyncStatus = Message<"replication_modepb.StoreDRAutoSyncStatus"> & {
@@ -122,6 +130,8 @@ export const StoreDRAutoSyncStatusSchema: GenMessage<StoreDRAutoSyncStatus> = /*
   messageDesc(file_replication_modepb, 3);
 
 /**
+ * The enum `replication_modepb.ReplicationMode`.
+ *
  * @generated from enum replication_modepb.ReplicationMode
  */
 export const ReplicationMode = {
@@ -137,6 +147,8 @@ export const ReplicationMode = {
 } as const;
 
 /**
+ * The enum `replication_modepb.ReplicationMode`.
+ *
  * @generated from enum replication_modepb.ReplicationMode
  */
 export type ReplicationMode = (typeof ReplicationMode)[keyof typeof ReplicationMode] | UnknownEnum;
@@ -148,6 +160,8 @@ export const ReplicationModeSchema: GenEnum<ReplicationMode> = /*@__PURE__*/
   enumDesc(file_replication_modepb, 0);
 
 /**
+ * The enum `replication_modepb.DRAutoSyncState`.
+ *
  * @generated from enum replication_modepb.DRAutoSyncState
  */
 export const DRAutoSyncState = {
@@ -173,6 +187,8 @@ export const DRAutoSyncState = {
 } as const;
 
 /**
+ * The enum `replication_modepb.DRAutoSyncState`.
+ *
  * @generated from enum replication_modepb.DRAutoSyncState
  */
 export type DRAutoSyncState = (typeof DRAutoSyncState)[keyof typeof DRAutoSyncState] | UnknownEnum;
@@ -184,6 +200,8 @@ export const DRAutoSyncStateSchema: GenEnum<DRAutoSyncState> = /*@__PURE__*/
   enumDesc(file_replication_modepb, 1);
 
 /**
+ * The enum `replication_modepb.RegionReplicationState`.
+ *
  * @generated from enum replication_modepb.RegionReplicationState
  */
 export const RegionReplicationState = {
@@ -204,6 +222,8 @@ export const RegionReplicationState = {
 } as const;
 
 /**
+ * The enum `replication_modepb.RegionReplicationState`.
+ *
  * @generated from enum replication_modepb.RegionReplicationState
  */
 export type RegionReplicationState = (typeof RegionReplicationState)[keyof typeof RegionReplicationState] | UnknownEnum;

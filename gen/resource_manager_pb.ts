@@ -16,6 +16,8 @@ export const file_resource_manager: GenFile = /*@__PURE__*/
   fileDesc("ChZyZXNvdXJjZV9tYW5hZ2VyLnByb3RvEhByZXNvdXJjZV9tYW5hZ2VyImQKD0tleXNwYWNlSURWYWx1ZRIPCgV2YWx1ZRgBIAEoDUgAEjQKEWtleXNwYWNlX2lkZW50aXR5GAIgASgLMhcuYXBpcGIuS2V5c3BhY2VJZGVudGl0eUgAQgoKCGtleXNwYWNlImoKGUxpc3RSZXNvdXJjZUdyb3Vwc1JlcXVlc3QSFQoNd2l0aF9ydV9zdGF0cxgBIAEoCBI2CgtrZXlzcGFjZV9pZBgCIAEoCzIhLnJlc291cmNlX21hbmFnZXIuS2V5c3BhY2VJRFZhbHVlInUKGkxpc3RSZXNvdXJjZUdyb3Vwc1Jlc3BvbnNlEiYKBWVycm9yGAEgASgLMhcucmVzb3VyY2VfbWFuYWdlci5FcnJvchIvCgZncm91cHMYAiADKAsyHy5yZXNvdXJjZV9tYW5hZ2VyLlJlc291cmNlR3JvdXAihQEKF0dldFJlc291cmNlR3JvdXBSZXF1ZXN0EhsKE3Jlc291cmNlX2dyb3VwX25hbWUYASABKAkSFQoNd2l0aF9ydV9zdGF0cxgCIAEoCBI2CgtrZXlzcGFjZV9pZBgDIAEoCzIhLnJlc291cmNlX21hbmFnZXIuS2V5c3BhY2VJRFZhbHVlInIKGEdldFJlc291cmNlR3JvdXBSZXNwb25zZRImCgVlcnJvchgBIAEoCzIXLnJlc291cmNlX21hbmFnZXIuRXJyb3ISLgoFZ3JvdXAYAiABKAsyHy5yZXNvdXJjZV9tYW5hZ2VyLlJlc291cmNlR3JvdXAicQoaRGVsZXRlUmVzb3VyY2VHcm91cFJlcXVlc3QSGwoTcmVzb3VyY2VfZ3JvdXBfbmFtZRgBIAEoCRI2CgtrZXlzcGFjZV9pZBgCIAEoCzIhLnJlc291cmNlX21hbmFnZXIuS2V5c3BhY2VJRFZhbHVlIlMKG0RlbGV0ZVJlc291cmNlR3JvdXBSZXNwb25zZRImCgVlcnJvchgBIAEoCzIXLnJlc291cmNlX21hbmFnZXIuRXJyb3ISDAoEYm9keRgCIAEoCSJJChdQdXRSZXNvdXJjZUdyb3VwUmVxdWVzdBIuCgVncm91cBgBIAEoCzIfLnJlc291cmNlX21hbmFnZXIuUmVzb3VyY2VHcm91cCJQChhQdXRSZXNvdXJjZUdyb3VwUmVzcG9uc2USJgoFZXJyb3IYASABKAsyFy5yZXNvdXJjZV9tYW5hZ2VyLkVycm9yEgwKBGJvZHkYAiABKAkiiQEKE1Rva2VuQnVja2V0c1JlcXVlc3QSNgoIcmVxdWVzdHMYASADKAsyJC5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0UmVxdWVzdBIgChh0YXJnZXRfcmVxdWVzdF9wZXJpb2RfbXMYAiABKAQSGAoQY2xpZW50X3VuaXF1ZV9pZBgDIAEoBCKdBAoSVG9rZW5CdWNrZXRSZXF1ZXN0EhsKE3Jlc291cmNlX2dyb3VwX25hbWUYASABKAkSQgoIcnVfaXRlbXMYAiABKAsyLi5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0UmVxdWVzdC5SZXF1ZXN0UlVIABJVChJyYXdfcmVzb3VyY2VfaXRlbXMYAyABKAsyNy5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0UmVxdWVzdC5SZXF1ZXN0UmF3UmVzb3VyY2VIABJFCh5jb25zdW1wdGlvbl9zaW5jZV9sYXN0X3JlcXVlc3QYBCABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLkNvbnN1bXB0aW9uEhUKDWlzX2JhY2tncm91bmQYBSABKAgSEgoKaXNfdGlmbGFzaBgGIAEoCBI2CgtrZXlzcGFjZV9pZBgHIAEoCzIhLnJlc291cmNlX21hbmFnZXIuS2V5c3BhY2VJRFZhbHVlGkMKCVJlcXVlc3RSVRI2CgtyZXF1ZXN0X3JfdRgBIAMoCzIhLnJlc291cmNlX21hbmFnZXIuUmVxdWVzdFVuaXRJdGVtGlUKElJlcXVlc3RSYXdSZXNvdXJjZRI/ChRyZXF1ZXN0X3Jhd19yZXNvdXJjZRgBIAMoCzIhLnJlc291cmNlX21hbmFnZXIuUmF3UmVzb3VyY2VJdGVtQgkKB3JlcXVlc3QieAoUVG9rZW5CdWNrZXRzUmVzcG9uc2USJgoFZXJyb3IYASABKAsyFy5yZXNvdXJjZV9tYW5hZ2VyLkVycm9yEjgKCXJlc3BvbnNlcxgCIAMoCzIlLnJlc291cmNlX21hbmFnZXIuVG9rZW5CdWNrZXRSZXNwb25zZSKAAgoTVG9rZW5CdWNrZXRSZXNwb25zZRIbChNyZXNvdXJjZV9ncm91cF9uYW1lGAEgASgJEkIKEmdyYW50ZWRfcl91X3Rva2VucxgCIAMoCzImLnJlc291cmNlX21hbmFnZXIuR3JhbnRlZFJVVG9rZW5CdWNrZXQSUAoXZ3JhbnRlZF9yZXNvdXJjZV90b2tlbnMYAyADKAsyLy5yZXNvdXJjZV9tYW5hZ2VyLkdyYW50ZWRSYXdSZXNvdXJjZVRva2VuQnVja2V0EjYKC2tleXNwYWNlX2lkGAQgASgLMiEucmVzb3VyY2VfbWFuYWdlci5LZXlzcGFjZUlEVmFsdWUilwEKFEdyYW50ZWRSVVRva2VuQnVja2V0Ei8KBHR5cGUYASABKA4yIS5yZXNvdXJjZV9tYW5hZ2VyLlJlcXVlc3RVbml0VHlwZRI1Cg5ncmFudGVkX3Rva2VucxgCIAEoCzIdLnJlc291cmNlX21hbmFnZXIuVG9rZW5CdWNrZXQSFwoPdHJpY2tsZV90aW1lX21zGAMgASgDIqABCh1HcmFudGVkUmF3UmVzb3VyY2VUb2tlbkJ1Y2tldBIvCgR0eXBlGAEgASgOMiEucmVzb3VyY2VfbWFuYWdlci5SYXdSZXNvdXJjZVR5cGUSNQoOZ3JhbnRlZF90b2tlbnMYAiABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0EhcKD3RyaWNrbGVfdGltZV9tcxgDIAEoAyLSAgoLQ29uc3VtcHRpb24SDQoFcl9yX3UYASABKAESDQoFd19yX3UYAiABKAESEgoKcmVhZF9ieXRlcxgDIAEoARITCgt3cml0ZV9ieXRlcxgEIAEoARIZChF0b3RhbF9jcHVfdGltZV9tcxgFIAEoARIdChVzcWxfbGF5ZXJfY3B1X3RpbWVfbXMYBiABKAESGQoRa3ZfcmVhZF9ycGNfY291bnQYByABKAESGgoSa3Zfd3JpdGVfcnBjX2NvdW50GAggASgBEiMKG3JlYWRfY3Jvc3NfYXpfdHJhZmZpY19ieXRlcxgJIAEoBBIkChx3cml0ZV9jcm9zc19hel90cmFmZmljX2J5dGVzGAogASgEEhMKC3Rpa3Zfcl91X3YyGAsgASgBEhMKC3RpZGJfcl91X3YyGAwgASgBEhYKDnRpZmxhc2hfcl91X3YyGA0gASgBIlEKD1JlcXVlc3RVbml0SXRlbRIvCgR0eXBlGAEgASgOMiEucmVzb3VyY2VfbWFuYWdlci5SZXF1ZXN0VW5pdFR5cGUSDQoFdmFsdWUYAiABKAEiUQoPUmF3UmVzb3VyY2VJdGVtEi8KBHR5cGUYASABKA4yIS5yZXNvdXJjZV9tYW5hZ2VyLlJhd1Jlc291cmNlVHlwZRINCgV2YWx1ZRgCIAEoASLPAwoNUmVzb3VyY2VHcm91cBIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5yZXNvdXJjZV9tYW5hZ2VyLkdyb3VwTW9kZRJACgxyX3Vfc2V0dGluZ3MYAyABKAsyKi5yZXNvdXJjZV9tYW5hZ2VyLkdyb3VwUmVxdWVzdFVuaXRTZXR0aW5ncxJJChVyYXdfcmVzb3VyY2Vfc2V0dGluZ3MYBCABKAsyKi5yZXNvdXJjZV9tYW5hZ2VyLkdyb3VwUmF3UmVzb3VyY2VTZXR0aW5ncxIQCghwcmlvcml0eRgFIAEoDRI7ChBydW5hd2F5X3NldHRpbmdzGAYgASgLMiEucmVzb3VyY2VfbWFuYWdlci5SdW5hd2F5U2V0dGluZ3MSQQoTYmFja2dyb3VuZF9zZXR0aW5ncxgHIAEoCzIkLnJlc291cmNlX21hbmFnZXIuQmFja2dyb3VuZFNldHRpbmdzEi4KB1JVU3RhdHMYCCABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLkNvbnN1bXB0aW9uEjYKC2tleXNwYWNlX2lkGAkgASgLMiEucmVzb3VyY2VfbWFuYWdlci5LZXlzcGFjZUlEVmFsdWUiRgoYR3JvdXBSZXF1ZXN0VW5pdFNldHRpbmdzEioKA3JfdRgBIAEoCzIdLnJlc291cmNlX21hbmFnZXIuVG9rZW5CdWNrZXQipwEKGEdyb3VwUmF3UmVzb3VyY2VTZXR0aW5ncxIqCgNjcHUYASABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0Ei4KB2lvX3JlYWQYAiABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLlRva2VuQnVja2V0Ei8KCGlvX3dyaXRlGAMgASgLMh0ucmVzb3VyY2VfbWFuYWdlci5Ub2tlbkJ1Y2tldCJVCgtUb2tlbkJ1Y2tldBI2CghzZXR0aW5ncxgBIAEoCzIkLnJlc291cmNlX21hbmFnZXIuVG9rZW5MaW1pdFNldHRpbmdzEg4KBnRva2VucxgCIAEoASJQChJUb2tlbkxpbWl0U2V0dGluZ3MSEQoJZmlsbF9yYXRlGAEgASgEEhMKC2J1cnN0X2xpbWl0GAIgASgDEhIKCm1heF90b2tlbnMYAyABKAEiGAoFRXJyb3ISDwoHbWVzc2FnZRgBIAEoCSJZCgtSdW5hd2F5UnVsZRIcChRleGVjX2VsYXBzZWRfdGltZV9tcxgBIAEoBBIWCg5wcm9jZXNzZWRfa2V5cxgCIAEoAxIUCgxyZXF1ZXN0X3VuaXQYAyABKAMiXQoMUnVuYXdheVdhdGNoEhsKE2xhc3RpbmdfZHVyYXRpb25fbXMYASABKAMSMAoEdHlwZRgCIAEoDjIiLnJlc291cmNlX21hbmFnZXIuUnVuYXdheVdhdGNoVHlwZSK5AQoPUnVuYXdheVNldHRpbmdzEisKBHJ1bGUYASABKAsyHS5yZXNvdXJjZV9tYW5hZ2VyLlJ1bmF3YXlSdWxlEi8KBmFjdGlvbhgCIAEoDjIfLnJlc291cmNlX21hbmFnZXIuUnVuYXdheUFjdGlvbhItCgV3YXRjaBgDIAEoCzIeLnJlc291cmNlX21hbmFnZXIuUnVuYXdheVdhdGNoEhkKEXN3aXRjaF9ncm91cF9uYW1lGAQgASgJIkIKEkJhY2tncm91bmRTZXR0aW5ncxIRCglqb2JfdHlwZXMYASADKAkSGQoRdXRpbGl6YXRpb25fbGltaXQYAiABKAQiPAoLUGFydGljaXBhbnQSDAoEbmFtZRgBIAEoCRIKCgJpZBgCIAEoBBITCgtsaXN0ZW5fdXJscxgDIAMoCSoZCg9SZXF1ZXN0VW5pdFR5cGUSBgoCUlUQACo7Cg9SYXdSZXNvdXJjZVR5cGUSBwoDQ1BVEAASDgoKSU9SZWFkRmxvdxABEg8KC0lPV3JpdGVGbG93EAIqMQoJR3JvdXBNb2RlEgsKB1Vua25vd24QABIKCgZSVU1vZGUQARILCgdSYXdNb2RlEAIqVAoNUnVuYXdheUFjdGlvbhIOCgpOb25lQWN0aW9uEAASCgoGRHJ5UnVuEAESDAoIQ29vbERvd24QAhIICgRLaWxsEAMSDwoLU3dpdGNoR3JvdXAQBCpDChBSdW5hd2F5V2F0Y2hUeXBlEg0KCU5vbmVXYXRjaBAAEgkKBUV4YWN0EAESCwoHU2ltaWxhchACEggKBFBsYW4QAzKkBQoPUmVzb3VyY2VNYW5hZ2VyEm8KEkxpc3RSZXNvdXJjZUdyb3VwcxIrLnJlc291cmNlX21hbmFnZXIuTGlzdFJlc291cmNlR3JvdXBzUmVxdWVzdBosLnJlc291cmNlX21hbmFnZXIuTGlzdFJlc291cmNlR3JvdXBzUmVzcG9uc2USaQoQR2V0UmVzb3VyY2VHcm91cBIpLnJlc291cmNlX21hbmFnZXIuR2V0UmVzb3VyY2VHcm91cFJlcXVlc3QaKi5yZXNvdXJjZV9tYW5hZ2VyLkdldFJlc291cmNlR3JvdXBSZXNwb25zZRJpChBBZGRSZXNvdXJjZUdyb3VwEikucmVzb3VyY2VfbWFuYWdlci5QdXRSZXNvdXJjZUdyb3VwUmVxdWVzdBoqLnJlc291cmNlX21hbmFnZXIuUHV0UmVzb3VyY2VHcm91cFJlc3BvbnNlEmwKE01vZGlmeVJlc291cmNlR3JvdXASKS5yZXNvdXJjZV9tYW5hZ2VyLlB1dFJlc291cmNlR3JvdXBSZXF1ZXN0GioucmVzb3VyY2VfbWFuYWdlci5QdXRSZXNvdXJjZUdyb3VwUmVzcG9uc2UScgoTRGVsZXRlUmVzb3VyY2VHcm91cBIsLnJlc291cmNlX21hbmFnZXIuRGVsZXRlUmVzb3VyY2VHcm91cFJlcXVlc3QaLS5yZXNvdXJjZV9tYW5hZ2VyLkRlbGV0ZVJlc291cmNlR3JvdXBSZXNwb25zZRJoChNBY3F1aXJlVG9rZW5CdWNrZXRzEiUucmVzb3VyY2VfbWFuYWdlci5Ub2tlbkJ1Y2tldHNSZXF1ZXN0GiYucmVzb3VyY2VfbWFuYWdlci5Ub2tlbkJ1Y2tldHNSZXNwb25zZSgBMAFiBnByb3RvMw", [file_apipb]);
 
 /**
+ * The message `resource_manager.KeyspaceIDValue`.
+ *
  * @generated from message resource_manager.KeyspaceIDValue
  */
 export type KeyspaceIDValue = Message<"resource_manager.KeyspaceIDValue"> & {
@@ -45,6 +47,8 @@ export const KeyspaceIDValueSchema: GenMessage<KeyspaceIDValue> = /*@__PURE__*/
   messageDesc(file_resource_manager, 0);
 
 /**
+ * The message `resource_manager.ListResourceGroupsRequest`.
+ *
  * @generated from message resource_manager.ListResourceGroupsRequest
  */
 export type ListResourceGroupsRequest = Message<"resource_manager.ListResourceGroupsRequest"> & {
@@ -67,6 +71,8 @@ export const ListResourceGroupsRequestSchema: GenMessage<ListResourceGroupsReque
   messageDesc(file_resource_manager, 1);
 
 /**
+ * The message `resource_manager.ListResourceGroupsResponse`.
+ *
  * @generated from message resource_manager.ListResourceGroupsResponse
  */
 export type ListResourceGroupsResponse = Message<"resource_manager.ListResourceGroupsResponse"> & {
@@ -89,6 +95,8 @@ export const ListResourceGroupsResponseSchema: GenMessage<ListResourceGroupsResp
   messageDesc(file_resource_manager, 2);
 
 /**
+ * The message `resource_manager.GetResourceGroupRequest`.
+ *
  * @generated from message resource_manager.GetResourceGroupRequest
  */
 export type GetResourceGroupRequest = Message<"resource_manager.GetResourceGroupRequest"> & {
@@ -116,6 +124,8 @@ export const GetResourceGroupRequestSchema: GenMessage<GetResourceGroupRequest> 
   messageDesc(file_resource_manager, 3);
 
 /**
+ * The message `resource_manager.GetResourceGroupResponse`.
+ *
  * @generated from message resource_manager.GetResourceGroupResponse
  */
 export type GetResourceGroupResponse = Message<"resource_manager.GetResourceGroupResponse"> & {
@@ -138,6 +148,8 @@ export const GetResourceGroupResponseSchema: GenMessage<GetResourceGroupResponse
   messageDesc(file_resource_manager, 4);
 
 /**
+ * The message `resource_manager.DeleteResourceGroupRequest`.
+ *
  * @generated from message resource_manager.DeleteResourceGroupRequest
  */
 export type DeleteResourceGroupRequest = Message<"resource_manager.DeleteResourceGroupRequest"> & {
@@ -160,6 +172,8 @@ export const DeleteResourceGroupRequestSchema: GenMessage<DeleteResourceGroupReq
   messageDesc(file_resource_manager, 5);
 
 /**
+ * The message `resource_manager.DeleteResourceGroupResponse`.
+ *
  * @generated from message resource_manager.DeleteResourceGroupResponse
  */
 export type DeleteResourceGroupResponse = Message<"resource_manager.DeleteResourceGroupResponse"> & {
@@ -182,6 +196,8 @@ export const DeleteResourceGroupResponseSchema: GenMessage<DeleteResourceGroupRe
   messageDesc(file_resource_manager, 6);
 
 /**
+ * The message `resource_manager.PutResourceGroupRequest`.
+ *
  * @generated from message resource_manager.PutResourceGroupRequest
  */
 export type PutResourceGroupRequest = Message<"resource_manager.PutResourceGroupRequest"> & {
@@ -199,6 +215,8 @@ export const PutResourceGroupRequestSchema: GenMessage<PutResourceGroupRequest> 
   messageDesc(file_resource_manager, 7);
 
 /**
+ * The message `resource_manager.PutResourceGroupResponse`.
+ *
  * @generated from message resource_manager.PutResourceGroupResponse
  */
 export type PutResourceGroupResponse = Message<"resource_manager.PutResourceGroupResponse"> & {
@@ -221,6 +239,8 @@ export const PutResourceGroupResponseSchema: GenMessage<PutResourceGroupResponse
   messageDesc(file_resource_manager, 8);
 
 /**
+ * The message `resource_manager.TokenBucketsRequest`.
+ *
  * @generated from message resource_manager.TokenBucketsRequest
  */
 export type TokenBucketsRequest = Message<"resource_manager.TokenBucketsRequest"> & {
@@ -248,6 +268,8 @@ export const TokenBucketsRequestSchema: GenMessage<TokenBucketsRequest> = /*@__P
   messageDesc(file_resource_manager, 9);
 
 /**
+ * The message `resource_manager.TokenBucketRequest`.
+ *
  * @generated from message resource_manager.TokenBucketRequest
  */
 export type TokenBucketRequest = Message<"resource_manager.TokenBucketRequest"> & {
@@ -302,6 +324,8 @@ export const TokenBucketRequestSchema: GenMessage<TokenBucketRequest> = /*@__PUR
   messageDesc(file_resource_manager, 10);
 
 /**
+ * The message `resource_manager.TokenBucketRequest.RequestRU`.
+ *
  * @generated from message resource_manager.TokenBucketRequest.RequestRU
  */
 export type TokenBucketRequest_RequestRU = Message<"resource_manager.TokenBucketRequest.RequestRU"> & {
@@ -319,6 +343,8 @@ export const TokenBucketRequest_RequestRUSchema: GenMessage<TokenBucketRequest_R
   messageDesc(file_resource_manager, 10, 0);
 
 /**
+ * The message `resource_manager.TokenBucketRequest.RequestRawResource`.
+ *
  * @generated from message resource_manager.TokenBucketRequest.RequestRawResource
  */
 export type TokenBucketRequest_RequestRawResource = Message<"resource_manager.TokenBucketRequest.RequestRawResource"> & {
@@ -336,6 +362,8 @@ export const TokenBucketRequest_RequestRawResourceSchema: GenMessage<TokenBucket
   messageDesc(file_resource_manager, 10, 1);
 
 /**
+ * The message `resource_manager.TokenBucketsResponse`.
+ *
  * @generated from message resource_manager.TokenBucketsResponse
  */
 export type TokenBucketsResponse = Message<"resource_manager.TokenBucketsResponse"> & {
@@ -358,6 +386,8 @@ export const TokenBucketsResponseSchema: GenMessage<TokenBucketsResponse> = /*@_
   messageDesc(file_resource_manager, 11);
 
 /**
+ * The message `resource_manager.TokenBucketResponse`.
+ *
  * @generated from message resource_manager.TokenBucketResponse
  */
 export type TokenBucketResponse = Message<"resource_manager.TokenBucketResponse"> & {
@@ -390,6 +420,8 @@ export const TokenBucketResponseSchema: GenMessage<TokenBucketResponse> = /*@__P
   messageDesc(file_resource_manager, 12);
 
 /**
+ * The message `resource_manager.GrantedRUTokenBucket`.
+ *
  * @generated from message resource_manager.GrantedRUTokenBucket
  */
 export type GrantedRUTokenBucket = Message<"resource_manager.GrantedRUTokenBucket"> & {
@@ -417,6 +449,8 @@ export const GrantedRUTokenBucketSchema: GenMessage<GrantedRUTokenBucket> = /*@_
   messageDesc(file_resource_manager, 13);
 
 /**
+ * The message `resource_manager.GrantedRawResourceTokenBucket`.
+ *
  * @generated from message resource_manager.GrantedRawResourceTokenBucket
  */
 export type GrantedRawResourceTokenBucket = Message<"resource_manager.GrantedRawResourceTokenBucket"> & {
@@ -444,6 +478,8 @@ export const GrantedRawResourceTokenBucketSchema: GenMessage<GrantedRawResourceT
   messageDesc(file_resource_manager, 14);
 
 /**
+ * The message `resource_manager.Consumption`.
+ *
  * @generated from message resource_manager.Consumption
  */
 export type Consumption = Message<"resource_manager.Consumption"> & {
@@ -521,6 +557,8 @@ export const ConsumptionSchema: GenMessage<Consumption> = /*@__PURE__*/
   messageDesc(file_resource_manager, 15);
 
 /**
+ * The message `resource_manager.RequestUnitItem`.
+ *
  * @generated from message resource_manager.RequestUnitItem
  */
 export type RequestUnitItem = Message<"resource_manager.RequestUnitItem"> & {
@@ -543,6 +581,8 @@ export const RequestUnitItemSchema: GenMessage<RequestUnitItem> = /*@__PURE__*/
   messageDesc(file_resource_manager, 16);
 
 /**
+ * The message `resource_manager.RawResourceItem`.
+ *
  * @generated from message resource_manager.RawResourceItem
  */
 export type RawResourceItem = Message<"resource_manager.RawResourceItem"> & {
@@ -565,6 +605,8 @@ export const RawResourceItemSchema: GenMessage<RawResourceItem> = /*@__PURE__*/
   messageDesc(file_resource_manager, 17);
 
 /**
+ * The message `resource_manager.ResourceGroup`.
+ *
  * @generated from message resource_manager.ResourceGroup
  */
 export type ResourceGroup = Message<"resource_manager.ResourceGroup"> & {
@@ -622,6 +664,8 @@ export const ResourceGroupSchema: GenMessage<ResourceGroup> = /*@__PURE__*/
   messageDesc(file_resource_manager, 18);
 
 /**
+ * The message `resource_manager.GroupRequestUnitSettings`.
+ *
  * @generated from message resource_manager.GroupRequestUnitSettings
  */
 export type GroupRequestUnitSettings = Message<"resource_manager.GroupRequestUnitSettings"> & {
@@ -639,6 +683,8 @@ export const GroupRequestUnitSettingsSchema: GenMessage<GroupRequestUnitSettings
   messageDesc(file_resource_manager, 19);
 
 /**
+ * The message `resource_manager.GroupRawResourceSettings`.
+ *
  * @generated from message resource_manager.GroupRawResourceSettings
  */
 export type GroupRawResourceSettings = Message<"resource_manager.GroupRawResourceSettings"> & {
@@ -666,6 +712,8 @@ export const GroupRawResourceSettingsSchema: GenMessage<GroupRawResourceSettings
   messageDesc(file_resource_manager, 20);
 
 /**
+ * The message `resource_manager.TokenBucket`.
+ *
  * @generated from message resource_manager.TokenBucket
  */
 export type TokenBucket = Message<"resource_manager.TokenBucket"> & {
@@ -688,6 +736,8 @@ export const TokenBucketSchema: GenMessage<TokenBucket> = /*@__PURE__*/
   messageDesc(file_resource_manager, 21);
 
 /**
+ * The message `resource_manager.TokenLimitSettings`.
+ *
  * @generated from message resource_manager.TokenLimitSettings
  */
 export type TokenLimitSettings = Message<"resource_manager.TokenLimitSettings"> & {
@@ -715,6 +765,8 @@ export const TokenLimitSettingsSchema: GenMessage<TokenLimitSettings> = /*@__PUR
   messageDesc(file_resource_manager, 22);
 
 /**
+ * The message `resource_manager.Error`.
+ *
  * @generated from message resource_manager.Error
  */
 export type Error = Message<"resource_manager.Error"> & {
@@ -732,6 +784,8 @@ export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
   messageDesc(file_resource_manager, 23);
 
 /**
+ * The message `resource_manager.RunawayRule`.
+ *
  * @generated from message resource_manager.RunawayRule
  */
 export type RunawayRule = Message<"resource_manager.RunawayRule"> & {
@@ -759,6 +813,8 @@ export const RunawayRuleSchema: GenMessage<RunawayRule> = /*@__PURE__*/
   messageDesc(file_resource_manager, 24);
 
 /**
+ * The message `resource_manager.RunawayWatch`.
+ *
  * @generated from message resource_manager.RunawayWatch
  */
 export type RunawayWatch = Message<"resource_manager.RunawayWatch"> & {
@@ -781,6 +837,8 @@ export const RunawayWatchSchema: GenMessage<RunawayWatch> = /*@__PURE__*/
   messageDesc(file_resource_manager, 25);
 
 /**
+ * The message `resource_manager.RunawaySettings`.
+ *
  * @generated from message resource_manager.RunawaySettings
  */
 export type RunawaySettings = Message<"resource_manager.RunawaySettings"> & {
@@ -813,6 +871,8 @@ export const RunawaySettingsSchema: GenMessage<RunawaySettings> = /*@__PURE__*/
   messageDesc(file_resource_manager, 26);
 
 /**
+ * The message `resource_manager.BackgroundSettings`.
+ *
  * @generated from message resource_manager.BackgroundSettings
  */
 export type BackgroundSettings = Message<"resource_manager.BackgroundSettings"> & {
@@ -835,6 +895,8 @@ export const BackgroundSettingsSchema: GenMessage<BackgroundSettings> = /*@__PUR
   messageDesc(file_resource_manager, 27);
 
 /**
+ * The message `resource_manager.Participant`.
+ *
  * @generated from message resource_manager.Participant
  */
 export type Participant = Message<"resource_manager.Participant"> & {
@@ -862,6 +924,8 @@ export const ParticipantSchema: GenMessage<Participant> = /*@__PURE__*/
   messageDesc(file_resource_manager, 28);
 
 /**
+ * The enum `resource_manager.RequestUnitType`.
+ *
  * @generated from enum resource_manager.RequestUnitType
  */
 export const RequestUnitType = {
@@ -872,6 +936,8 @@ export const RequestUnitType = {
 } as const;
 
 /**
+ * The enum `resource_manager.RequestUnitType`.
+ *
  * @generated from enum resource_manager.RequestUnitType
  */
 export type RequestUnitType = (typeof RequestUnitType)[keyof typeof RequestUnitType] | UnknownEnum;
@@ -883,6 +949,8 @@ export const RequestUnitTypeSchema: GenEnum<RequestUnitType> = /*@__PURE__*/
   enumDesc(file_resource_manager, 0);
 
 /**
+ * The enum `resource_manager.RawResourceType`.
+ *
  * @generated from enum resource_manager.RawResourceType
  */
 export const RawResourceType = {
@@ -903,6 +971,8 @@ export const RawResourceType = {
 } as const;
 
 /**
+ * The enum `resource_manager.RawResourceType`.
+ *
  * @generated from enum resource_manager.RawResourceType
  */
 export type RawResourceType = (typeof RawResourceType)[keyof typeof RawResourceType] | UnknownEnum;
@@ -914,6 +984,8 @@ export const RawResourceTypeSchema: GenEnum<RawResourceType> = /*@__PURE__*/
   enumDesc(file_resource_manager, 1);
 
 /**
+ * The enum `resource_manager.GroupMode`.
+ *
  * @generated from enum resource_manager.GroupMode
  */
 export const GroupMode = {
@@ -934,6 +1006,8 @@ export const GroupMode = {
 } as const;
 
 /**
+ * The enum `resource_manager.GroupMode`.
+ *
  * @generated from enum resource_manager.GroupMode
  */
 export type GroupMode = (typeof GroupMode)[keyof typeof GroupMode] | UnknownEnum;
@@ -945,6 +1019,8 @@ export const GroupModeSchema: GenEnum<GroupMode> = /*@__PURE__*/
   enumDesc(file_resource_manager, 2);
 
 /**
+ * The enum `resource_manager.RunawayAction`.
+ *
  * @generated from enum resource_manager.RunawayAction
  */
 export const RunawayAction = {
@@ -975,6 +1051,8 @@ export const RunawayAction = {
 } as const;
 
 /**
+ * The enum `resource_manager.RunawayAction`.
+ *
  * @generated from enum resource_manager.RunawayAction
  */
 export type RunawayAction = (typeof RunawayAction)[keyof typeof RunawayAction] | UnknownEnum;
@@ -986,6 +1064,8 @@ export const RunawayActionSchema: GenEnum<RunawayAction> = /*@__PURE__*/
   enumDesc(file_resource_manager, 3);
 
 /**
+ * The enum `resource_manager.RunawayWatchType`.
+ *
  * @generated from enum resource_manager.RunawayWatchType
  */
 export const RunawayWatchType = {
@@ -1011,6 +1091,8 @@ export const RunawayWatchType = {
 } as const;
 
 /**
+ * The enum `resource_manager.RunawayWatchType`.
+ *
  * @generated from enum resource_manager.RunawayWatchType
  */
 export type RunawayWatchType = (typeof RunawayWatchType)[keyof typeof RunawayWatchType] | UnknownEnum;
@@ -1022,6 +1104,8 @@ export const RunawayWatchTypeSchema: GenEnum<RunawayWatchType> = /*@__PURE__*/
   enumDesc(file_resource_manager, 4);
 
 /**
+ * The service `resource_manager.ResourceManager`.
+ *
  * @generated from service resource_manager.ResourceManager
  */
 export const ResourceManager: GenService<{

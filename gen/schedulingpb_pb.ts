@@ -18,6 +18,8 @@ export const file_schedulingpb: GenFile = /*@__PURE__*/
   fileDesc("ChJzY2hlZHVsaW5ncGIucHJvdG8SDHNjaGVkdWxpbmdwYiI2Cg1SZXF1ZXN0SGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAQSEQoJc2VuZGVyX2lkGAIgASgEIkgKDlJlc3BvbnNlSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAQSIgoFZXJyb3IYAiABKAsyEy5zY2hlZHVsaW5ncGIuRXJyb3IiPwoFRXJyb3ISJQoEdHlwZRgBIAEoDjIXLnNjaGVkdWxpbmdwYi5FcnJvclR5cGUSDwoHbWVzc2FnZRgCIAEoCSI8CgtQYXJ0aWNpcGFudBIMCgRuYW1lGAEgASgJEgoKAmlkGAIgASgEEhMKC2xpc3Rlbl91cmxzGAMgAygJImUKFVN0b3JlSGVhcnRiZWF0UmVxdWVzdBIrCgZoZWFkZXIYASABKAsyGy5zY2hlZHVsaW5ncGIuUmVxdWVzdEhlYWRlchIfCgVzdGF0cxgCIAEoCzIQLnBkcGIuU3RvcmVTdGF0cyJfChZTdG9yZUhlYXJ0YmVhdFJlc3BvbnNlEiwKBmhlYWRlchgBIAEoCzIcLnNjaGVkdWxpbmdwYi5SZXNwb25zZUhlYWRlchIXCg9jbHVzdGVyX3ZlcnNpb24YAiABKAki2QMKFlJlZ2lvbkhlYXJ0YmVhdFJlcXVlc3QSKwoGaGVhZGVyGAEgASgLMhsuc2NoZWR1bGluZ3BiLlJlcXVlc3RIZWFkZXISHgoGcmVnaW9uGAIgASgLMg4ubWV0YXBiLlJlZ2lvbhIcCgZsZWFkZXIYAyABKAsyDC5tZXRhcGIuUGVlchIMCgR0ZXJtGAQgASgEEiMKCmRvd25fcGVlcnMYBSADKAsyDy5wZHBiLlBlZXJTdGF0cxIjCg1wZW5kaW5nX3BlZXJzGAYgAygLMgwubWV0YXBiLlBlZXISFQoNYnl0ZXNfd3JpdHRlbhgHIAEoBBISCgpieXRlc19yZWFkGAggASgEEhQKDGtleXNfd3JpdHRlbhgJIAEoBBIRCglrZXlzX3JlYWQYCiABKAQSGAoQYXBwcm94aW1hdGVfc2l6ZRgLIAEoBBIYChBhcHByb3hpbWF0ZV9rZXlzGAwgASgEEiUKC3F1ZXJ5X3N0YXRzGA0gASgLMhAucGRwYi5RdWVyeVN0YXRzEiQKCGludGVydmFsGA4gASgLMhIucGRwYi5UaW1lSW50ZXJ2YWwSJwoLYnVja2V0X21ldGEYDyABKAsyEi5tZXRhcGIuQnVja2V0TWV0YSLMAwoXUmVnaW9uSGVhcnRiZWF0UmVzcG9uc2USLAoGaGVhZGVyGAEgASgLMhwuc2NoZWR1bGluZ3BiLlJlc3BvbnNlSGVhZGVyEhEKCXJlZ2lvbl9pZBgCIAEoBBIpCgxyZWdpb25fZXBvY2gYAyABKAsyEy5tZXRhcGIuUmVnaW9uRXBvY2gSIQoLdGFyZ2V0X3BlZXIYBCABKAsyDC5tZXRhcGIuUGVlchIlCgtjaGFuZ2VfcGVlchgFIAEoCzIQLnBkcGIuQ2hhbmdlUGVlchItCg90cmFuc2Zlcl9sZWFkZXIYBiABKAsyFC5wZHBiLlRyYW5zZmVyTGVhZGVyEhoKBW1lcmdlGAcgASgLMgsucGRwYi5NZXJnZRInCgxzcGxpdF9yZWdpb24YCCABKAsyES5wZHBiLlNwbGl0UmVnaW9uEioKDmNoYW5nZV9wZWVyX3YyGAkgASgLMhIucGRwYi5DaGFuZ2VQZWVyVjISMgoQc3dpdGNoX3dpdG5lc3NlcxgKIAEoCzIYLnBkcGIuQmF0Y2hTd2l0Y2hXaXRuZXNzEicKDGNoYW5nZV9zcGxpdBgLIAEoCzIRLnBkcGIuQ2hhbmdlU3BsaXQilgEKFVNjYXR0ZXJSZWdpb25zUmVxdWVzdBIrCgZoZWFkZXIYASABKAsyGy5zY2hlZHVsaW5ncGIuUmVxdWVzdEhlYWRlchINCgVncm91cBgCIAEoCRISCgpyZWdpb25zX2lkGAMgAygEEhMKC3JldHJ5X2xpbWl0GAQgASgEEhgKEHNraXBfc3RvcmVfbGltaXQYBSABKAgifgoWU2NhdHRlclJlZ2lvbnNSZXNwb25zZRIsCgZoZWFkZXIYASABKAsyHC5zY2hlZHVsaW5ncGIuUmVzcG9uc2VIZWFkZXISGwoTZmluaXNoZWRfcGVyY2VudGFnZRgCIAEoBBIZChFmYWlsZWRfcmVnaW9uc19pZBgDIAMoBCJrChNTcGxpdFJlZ2lvbnNSZXF1ZXN0EisKBmhlYWRlchgBIAEoCzIbLnNjaGVkdWxpbmdwYi5SZXF1ZXN0SGVhZGVyEhIKCnNwbGl0X2tleXMYAiADKAwSEwoLcmV0cnlfbGltaXQYAyABKAQidQoUU3BsaXRSZWdpb25zUmVzcG9uc2USLAoGaGVhZGVyGAEgASgLMhwuc2NoZWR1bGluZ3BiLlJlc3BvbnNlSGVhZGVyEhsKE2ZpbmlzaGVkX3BlcmNlbnRhZ2UYAiABKAQSEgoKcmVnaW9uc19pZBgDIAMoBCJUChJHZXRPcGVyYXRvclJlcXVlc3QSKwoGaGVhZGVyGAEgASgLMhsuc2NoZWR1bGluZ3BiLlJlcXVlc3RIZWFkZXISEQoJcmVnaW9uX2lkGAIgASgEIpgBChNHZXRPcGVyYXRvclJlc3BvbnNlEiwKBmhlYWRlchgBIAEoCzIcLnNjaGVkdWxpbmdwYi5SZXNwb25zZUhlYWRlchIRCglyZWdpb25faWQYAiABKAQSDAoEZGVzYxgDIAEoDBIkCgZzdGF0dXMYBCABKA4yFC5wZHBiLk9wZXJhdG9yU3RhdHVzEgwKBGtpbmQYBSABKAwimwEKFEFza0JhdGNoU3BsaXRSZXF1ZXN0EisKBmhlYWRlchgBIAEoCzIbLnNjaGVkdWxpbmdwYi5SZXF1ZXN0SGVhZGVyEh4KBnJlZ2lvbhgCIAEoCzIOLm1ldGFwYi5SZWdpb24SEwoLc3BsaXRfY291bnQYAyABKA0SIQoGcmVhc29uGAQgASgOMhEucGRwYi5TcGxpdFJlYXNvbiJhChVBc2tCYXRjaFNwbGl0UmVzcG9uc2USLAoGaGVhZGVyGAEgASgLMhwuc2NoZWR1bGluZ3BiLlJlc3BvbnNlSGVhZGVyEhoKA2lkcxgCIAMoCzINLnBkcGIuU3BsaXRJRCKQAQoUUmVnaW9uQnVja2V0c1JlcXVlc3QSKwoGaGVhZGVyGAEgASgLMhsuc2NoZWR1bGluZ3BiLlJlcXVlc3RIZWFkZXISKQoMcmVnaW9uX2Vwb2NoGAIgASgLMhMubWV0YXBiLlJlZ2lvbkVwb2NoEiAKB2J1Y2tldHMYAyABKAsyDy5tZXRhcGIuQnVja2V0cyJFChVSZWdpb25CdWNrZXRzUmVzcG9uc2USLAoGaGVhZGVyGAEgASgLMhwuc2NoZWR1bGluZ3BiLlJlc3BvbnNlSGVhZGVyKnsKCUVycm9yVHlwZRIGCgJPSxAAEgsKB1VOS05PV04QARIUChBOT1RfQk9PVFNUUkFQUEVEEAISGAoUQUxSRUFEWV9CT09UU1RSQVBQRUQQAxIRCg1JTlZBTElEX1ZBTFVFEAQSFgoSQ0xVU1RFUl9NSVNNQVRDSEVEEAUyjQUKClNjaGVkdWxpbmcSWwoOU3RvcmVIZWFydGJlYXQSIy5zY2hlZHVsaW5ncGIuU3RvcmVIZWFydGJlYXRSZXF1ZXN0GiQuc2NoZWR1bGluZ3BiLlN0b3JlSGVhcnRiZWF0UmVzcG9uc2USYgoPUmVnaW9uSGVhcnRiZWF0EiQuc2NoZWR1bGluZ3BiLlJlZ2lvbkhlYXJ0YmVhdFJlcXVlc3QaJS5zY2hlZHVsaW5ncGIuUmVnaW9uSGVhcnRiZWF0UmVzcG9uc2UoATABElUKDFNwbGl0UmVnaW9ucxIhLnNjaGVkdWxpbmdwYi5TcGxpdFJlZ2lvbnNSZXF1ZXN0GiIuc2NoZWR1bGluZ3BiLlNwbGl0UmVnaW9uc1Jlc3BvbnNlElsKDlNjYXR0ZXJSZWdpb25zEiMuc2NoZWR1bGluZ3BiLlNjYXR0ZXJSZWdpb25zUmVxdWVzdBokLnNjaGVkdWxpbmdwYi5TY2F0dGVyUmVnaW9uc1Jlc3BvbnNlElIKC0dldE9wZXJhdG9yEiAuc2NoZWR1bGluZ3BiLkdldE9wZXJhdG9yUmVxdWVzdBohLnNjaGVkdWxpbmdwYi5HZXRPcGVyYXRvclJlc3BvbnNlElgKDUFza0JhdGNoU3BsaXQSIi5zY2hlZHVsaW5ncGIuQXNrQmF0Y2hTcGxpdFJlcXVlc3QaIy5zY2hlZHVsaW5ncGIuQXNrQmF0Y2hTcGxpdFJlc3BvbnNlElwKDVJlZ2lvbkJ1Y2tldHMSIi5zY2hlZHVsaW5ncGIuUmVnaW9uQnVja2V0c1JlcXVlc3QaIy5zY2hlZHVsaW5ncGIuUmVnaW9uQnVja2V0c1Jlc3BvbnNlKAEwAWIGcHJvdG8z", [file_metapb, file_pdpb]);
 
 /**
+ * The message `schedulingpb.RequestHeader`.
+ *
  * @generated from message schedulingpb.RequestHeader
  */
 export type RequestHeader = Message<"schedulingpb.RequestHeader"> & {
@@ -40,6 +42,8 @@ export const RequestHeaderSchema: GenMessage<RequestHeader> = /*@__PURE__*/
   messageDesc(file_schedulingpb, 0);
 
 /**
+ * The message `schedulingpb.ResponseHeader`.
+ *
  * @generated from message schedulingpb.ResponseHeader
  */
 export type ResponseHeader = Message<"schedulingpb.ResponseHeader"> & {
@@ -62,6 +66,8 @@ export const ResponseHeaderSchema: GenMessage<ResponseHeader> = /*@__PURE__*/
   messageDesc(file_schedulingpb, 1);
 
 /**
+ * The message `schedulingpb.Error`.
+ *
  * @generated from message schedulingpb.Error
  */
 export type Error = Message<"schedulingpb.Error"> & {
@@ -84,6 +90,8 @@ export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
   messageDesc(file_schedulingpb, 2);
 
 /**
+ * The message `schedulingpb.Participant`.
+ *
  * @generated from message schedulingpb.Participant
  */
 export type Participant = Message<"schedulingpb.Participant"> & {
@@ -111,6 +119,8 @@ export const ParticipantSchema: GenMessage<Participant> = /*@__PURE__*/
   messageDesc(file_schedulingpb, 3);
 
 /**
+ * The message `schedulingpb.StoreHeartbeatRequest`.
+ *
  * @generated from message schedulingpb.StoreHeartbeatRequest
  */
 export type StoreHeartbeatRequest = Message<"schedulingpb.StoreHeartbeatRequest"> & {
@@ -133,6 +143,8 @@ export const StoreHeartbeatRequestSchema: GenMessage<StoreHeartbeatRequest> = /*
   messageDesc(file_schedulingpb, 4);
 
 /**
+ * The message `schedulingpb.StoreHeartbeatResponse`.
+ *
  * @generated from message schedulingpb.StoreHeartbeatResponse
  */
 export type StoreHeartbeatResponse = Message<"schedulingpb.StoreHeartbeatResponse"> & {
@@ -155,6 +167,8 @@ export const StoreHeartbeatResponseSchema: GenMessage<StoreHeartbeatResponse> = 
   messageDesc(file_schedulingpb, 5);
 
 /**
+ * The message `schedulingpb.RegionHeartbeatRequest`.
+ *
  * @generated from message schedulingpb.RegionHeartbeatRequest
  */
 export type RegionHeartbeatRequest = Message<"schedulingpb.RegionHeartbeatRequest"> & {
@@ -242,6 +256,8 @@ export const RegionHeartbeatRequestSchema: GenMessage<RegionHeartbeatRequest> = 
   messageDesc(file_schedulingpb, 6);
 
 /**
+ * The message `schedulingpb.RegionHeartbeatResponse`.
+ *
  * @generated from message schedulingpb.RegionHeartbeatResponse
  */
 export type RegionHeartbeatResponse = Message<"schedulingpb.RegionHeartbeatResponse"> & {
@@ -309,6 +325,8 @@ export const RegionHeartbeatResponseSchema: GenMessage<RegionHeartbeatResponse> 
   messageDesc(file_schedulingpb, 7);
 
 /**
+ * The message `schedulingpb.ScatterRegionsRequest`.
+ *
  * @generated from message schedulingpb.ScatterRegionsRequest
  */
 export type ScatterRegionsRequest = Message<"schedulingpb.ScatterRegionsRequest"> & {
@@ -346,6 +364,8 @@ export const ScatterRegionsRequestSchema: GenMessage<ScatterRegionsRequest> = /*
   messageDesc(file_schedulingpb, 8);
 
 /**
+ * The message `schedulingpb.ScatterRegionsResponse`.
+ *
  * @generated from message schedulingpb.ScatterRegionsResponse
  */
 export type ScatterRegionsResponse = Message<"schedulingpb.ScatterRegionsResponse"> & {
@@ -373,6 +393,8 @@ export const ScatterRegionsResponseSchema: GenMessage<ScatterRegionsResponse> = 
   messageDesc(file_schedulingpb, 9);
 
 /**
+ * The message `schedulingpb.SplitRegionsRequest`.
+ *
  * @generated from message schedulingpb.SplitRegionsRequest
  */
 export type SplitRegionsRequest = Message<"schedulingpb.SplitRegionsRequest"> & {
@@ -400,6 +422,8 @@ export const SplitRegionsRequestSchema: GenMessage<SplitRegionsRequest> = /*@__P
   messageDesc(file_schedulingpb, 10);
 
 /**
+ * The message `schedulingpb.SplitRegionsResponse`.
+ *
  * @generated from message schedulingpb.SplitRegionsResponse
  */
 export type SplitRegionsResponse = Message<"schedulingpb.SplitRegionsResponse"> & {
@@ -427,6 +451,8 @@ export const SplitRegionsResponseSchema: GenMessage<SplitRegionsResponse> = /*@_
   messageDesc(file_schedulingpb, 11);
 
 /**
+ * The message `schedulingpb.GetOperatorRequest`.
+ *
  * @generated from message schedulingpb.GetOperatorRequest
  */
 export type GetOperatorRequest = Message<"schedulingpb.GetOperatorRequest"> & {
@@ -449,6 +475,8 @@ export const GetOperatorRequestSchema: GenMessage<GetOperatorRequest> = /*@__PUR
   messageDesc(file_schedulingpb, 12);
 
 /**
+ * The message `schedulingpb.GetOperatorResponse`.
+ *
  * @generated from message schedulingpb.GetOperatorResponse
  */
 export type GetOperatorResponse = Message<"schedulingpb.GetOperatorResponse"> & {
@@ -486,6 +514,8 @@ export const GetOperatorResponseSchema: GenMessage<GetOperatorResponse> = /*@__P
   messageDesc(file_schedulingpb, 13);
 
 /**
+ * The message `schedulingpb.AskBatchSplitRequest`.
+ *
  * @generated from message schedulingpb.AskBatchSplitRequest
  */
 export type AskBatchSplitRequest = Message<"schedulingpb.AskBatchSplitRequest"> & {
@@ -518,6 +548,8 @@ export const AskBatchSplitRequestSchema: GenMessage<AskBatchSplitRequest> = /*@_
   messageDesc(file_schedulingpb, 14);
 
 /**
+ * The message `schedulingpb.AskBatchSplitResponse`.
+ *
  * @generated from message schedulingpb.AskBatchSplitResponse
  */
 export type AskBatchSplitResponse = Message<"schedulingpb.AskBatchSplitResponse"> & {
@@ -540,6 +572,8 @@ export const AskBatchSplitResponseSchema: GenMessage<AskBatchSplitResponse> = /*
   messageDesc(file_schedulingpb, 15);
 
 /**
+ * The message `schedulingpb.RegionBucketsRequest`.
+ *
  * @generated from message schedulingpb.RegionBucketsRequest
  */
 export type RegionBucketsRequest = Message<"schedulingpb.RegionBucketsRequest"> & {
@@ -567,6 +601,8 @@ export const RegionBucketsRequestSchema: GenMessage<RegionBucketsRequest> = /*@_
   messageDesc(file_schedulingpb, 16);
 
 /**
+ * The message `schedulingpb.RegionBucketsResponse`.
+ *
  * @generated from message schedulingpb.RegionBucketsResponse
  */
 export type RegionBucketsResponse = Message<"schedulingpb.RegionBucketsResponse"> & {
@@ -584,6 +620,8 @@ export const RegionBucketsResponseSchema: GenMessage<RegionBucketsResponse> = /*
   messageDesc(file_schedulingpb, 17);
 
 /**
+ * The enum `schedulingpb.ErrorType`.
+ *
  * @generated from enum schedulingpb.ErrorType
  */
 export const ErrorType = {
@@ -619,6 +657,8 @@ export const ErrorType = {
 } as const;
 
 /**
+ * The enum `schedulingpb.ErrorType`.
+ *
  * @generated from enum schedulingpb.ErrorType
  */
 export type ErrorType = (typeof ErrorType)[keyof typeof ErrorType] | UnknownEnum;
@@ -630,6 +670,8 @@ export const ErrorTypeSchema: GenEnum<ErrorType> = /*@__PURE__*/
   enumDesc(file_schedulingpb, 0);
 
 /**
+ * The service `schedulingpb.Scheduling`.
+ *
  * @generated from service schedulingpb.Scheduling
  */
 export const Scheduling: GenService<{

@@ -14,6 +14,8 @@ export const file_tracepb: GenFile = /*@__PURE__*/
   fileDesc("Cg10cmFjZXBiLnByb3RvEgd0cmFjZXBiIhQKElRyYWNlUmVjb3JkUmVxdWVzdCJyCgtUcmFjZVJlY29yZBIhCgZyZXBvcnQYASABKAsyDy50cmFjZXBiLlJlcG9ydEgAEjAKDm5vdGlmeV9jb2xsZWN0GAIgASgLMhYudHJhY2VwYi5Ob3RpZnlDb2xsZWN0SABCDgoMcmVjb3JkX29uZW9mIjUKEFJlbW90ZVBhcmVudFNwYW4SEAoIdHJhY2VfaWQYASABKAQSDwoHc3Bhbl9pZBgCIAEoBCJlCgxUcmFjZUNvbnRleHQSNgoTcmVtb3RlX3BhcmVudF9zcGFucxgBIAMoCzIZLnRyYWNlcGIuUmVtb3RlUGFyZW50U3BhbhIdChVkdXJhdGlvbl90aHJlc2hvbGRfbXMYAiABKA0iXgoGUmVwb3J0EjYKE3JlbW90ZV9wYXJlbnRfc3BhbnMYASADKAsyGS50cmFjZXBiLlJlbW90ZVBhcmVudFNwYW4SHAoFc3BhbnMYAiADKAsyDS50cmFjZXBiLlNwYW4iIQoNTm90aWZ5Q29sbGVjdBIQCgh0cmFjZV9pZBgBIAEoBCKMAQoEU3BhbhIPCgdzcGFuX2lkGAEgASgEEhEKCXBhcmVudF9pZBgCIAEoBBIVCg1iZWdpbl91bml4X25zGAMgASgEEhMKC2R1cmF0aW9uX25zGAQgASgEEg0KBWV2ZW50GAUgASgJEiUKCnByb3BlcnRpZXMYBiADKAsyES50cmFjZXBiLlByb3BlcnR5IiYKCFByb3BlcnR5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCTJVChFUcmFjZVJlY29yZFB1YlN1YhJACglTdWJzY3JpYmUSGy50cmFjZXBiLlRyYWNlUmVjb3JkUmVxdWVzdBoULnRyYWNlcGIuVHJhY2VSZWNvcmQwAWIGcHJvdG8z");
 
 /**
+ * The message `tracepb.TraceRecordRequest`.
+ *
  * @generated from message tracepb.TraceRecordRequest
  */
 export type TraceRecordRequest = Message<"tracepb.TraceRecordRequest"> & {
@@ -27,6 +29,8 @@ export const TraceRecordRequestSchema: GenMessage<TraceRecordRequest> = /*@__PUR
   messageDesc(file_tracepb, 0);
 
 /**
+ * The message `tracepb.TraceRecord`.
+ *
  * @generated from message tracepb.TraceRecord
  */
 export type TraceRecord = Message<"tracepb.TraceRecord"> & {
@@ -56,6 +60,8 @@ export const TraceRecordSchema: GenMessage<TraceRecord> = /*@__PURE__*/
   messageDesc(file_tracepb, 1);
 
 /**
+ * The message `tracepb.RemoteParentSpan`.
+ *
  * @generated from message tracepb.RemoteParentSpan
  */
 export type RemoteParentSpan = Message<"tracepb.RemoteParentSpan"> & {
@@ -78,6 +84,8 @@ export const RemoteParentSpanSchema: GenMessage<RemoteParentSpan> = /*@__PURE__*
   messageDesc(file_tracepb, 2);
 
 /**
+ * The message `tracepb.TraceContext`.
+ *
  * @generated from message tracepb.TraceContext
  */
 export type TraceContext = Message<"tracepb.TraceContext"> & {
@@ -100,6 +108,8 @@ export const TraceContextSchema: GenMessage<TraceContext> = /*@__PURE__*/
   messageDesc(file_tracepb, 3);
 
 /**
+ * The message `tracepb.Report`.
+ *
  * @generated from message tracepb.Report
  */
 export type Report = Message<"tracepb.Report"> & {
@@ -122,6 +132,8 @@ export const ReportSchema: GenMessage<Report> = /*@__PURE__*/
   messageDesc(file_tracepb, 4);
 
 /**
+ * The message `tracepb.NotifyCollect`.
+ *
  * @generated from message tracepb.NotifyCollect
  */
 export type NotifyCollect = Message<"tracepb.NotifyCollect"> & {
@@ -139,6 +151,8 @@ export const NotifyCollectSchema: GenMessage<NotifyCollect> = /*@__PURE__*/
   messageDesc(file_tracepb, 5);
 
 /**
+ * The message `tracepb.Span`.
+ *
  * @generated from message tracepb.Span
  */
 export type Span = Message<"tracepb.Span"> & {
@@ -181,6 +195,8 @@ export const SpanSchema: GenMessage<Span> = /*@__PURE__*/
   messageDesc(file_tracepb, 6);
 
 /**
+ * The message `tracepb.Property`.
+ *
  * @generated from message tracepb.Property
  */
 export type Property = Message<"tracepb.Property"> & {
@@ -203,6 +219,8 @@ export const PropertySchema: GenMessage<Property> = /*@__PURE__*/
   messageDesc(file_tracepb, 7);
 
 /**
+ * The service `tracepb.TraceRecordPubSub`.
+ *
  * @generated from service tracepb.TraceRecordPubSub
  */
 export const TraceRecordPubSub: GenService<{

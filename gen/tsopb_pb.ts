@@ -18,6 +18,8 @@ export const file_tsopb: GenFile = /*@__PURE__*/
   fileDesc("Cgt0c29wYi5wcm90bxIFdHNvcGIivQEKDVJlcXVlc3RIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoBBIRCglzZW5kZXJfaWQYAiABKAQSFQoLa2V5c3BhY2VfaWQYAyABKA1IABI0ChFrZXlzcGFjZV9pZGVudGl0eRgGIAEoCzIXLmFwaXBiLktleXNwYWNlSWRlbnRpdHlIABIZChFrZXlzcGFjZV9ncm91cF9pZBgEIAEoDRIRCgljYWxsZWVfaWQYBSABKAlCCgoIa2V5c3BhY2UitQEKDlJlc3BvbnNlSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAQSGwoFZXJyb3IYAiABKAsyDC50c29wYi5FcnJvchIVCgtrZXlzcGFjZV9pZBgDIAEoDUgAEjQKEWtleXNwYWNlX2lkZW50aXR5GAUgASgLMhcuYXBpcGIuS2V5c3BhY2VJZGVudGl0eUgAEhkKEWtleXNwYWNlX2dyb3VwX2lkGAQgASgNQgoKCGtleXNwYWNlIjgKBUVycm9yEh4KBHR5cGUYASABKA4yEC50c29wYi5FcnJvclR5cGUSDwoHbWVzc2FnZRgCIAEoCSJWCgpUc29SZXF1ZXN0EiQKBmhlYWRlchgBIAEoCzIULnRzb3BiLlJlcXVlc3RIZWFkZXISDQoFY291bnQYAiABKA0SEwoLZGNfbG9jYXRpb24YAyABKAkiZwoLVHNvUmVzcG9uc2USJQoGaGVhZGVyGAEgASgLMhUudHNvcGIuUmVzcG9uc2VIZWFkZXISDQoFY291bnQYAiABKA0SIgoJdGltZXN0YW1wGAMgASgLMg8ucGRwYi5UaW1lc3RhbXAiPAoLUGFydGljaXBhbnQSDAoEbmFtZRgBIAEoCRIKCgJpZBgCIAEoBBITCgtsaXN0ZW5fdXJscxgDIAMoCSI6ChNLZXlzcGFjZUdyb3VwTWVtYmVyEg8KB2FkZHJlc3MYASABKAkSEgoKaXNfcHJpbWFyeRgCIAEoCCIiCgpTcGxpdFN0YXRlEhQKDHNwbGl0X3NvdXJjZRgBIAEoDSKDAQoNS2V5c3BhY2VHcm91cBIKCgJpZBgBIAEoDRIRCgl1c2VyX2tpbmQYAiABKAkSJgoLc3BsaXRfc3RhdGUYAyABKAsyES50c29wYi5TcGxpdFN0YXRlEisKB21lbWJlcnMYBCADKAsyGi50c29wYi5LZXlzcGFjZUdyb3VwTWVtYmVyIrMBChxGaW5kR3JvdXBCeUtleXNwYWNlSURSZXF1ZXN0EiQKBmhlYWRlchgBIAEoCzIULnRzb3BiLlJlcXVlc3RIZWFkZXISFQoLa2V5c3BhY2VfaWQYAiABKA1IABI0ChFrZXlzcGFjZV9pZGVudGl0eRgEIAEoCzIXLmFwaXBiLktleXNwYWNlSWRlbnRpdHlIABIUCgxtb2RfcmV2aXNpb24YAyABKARCCgoIa2V5c3BhY2UiigEKHUZpbmRHcm91cEJ5S2V5c3BhY2VJRFJlc3BvbnNlEiUKBmhlYWRlchgBIAEoCzIVLnRzb3BiLlJlc3BvbnNlSGVhZGVyEiwKDmtleXNwYWNlX2dyb3VwGAIgASgLMhQudHNvcGIuS2V5c3BhY2VHcm91cBIUCgxtb2RfcmV2aXNpb24YAyABKAQiTAoPR2V0TWluVFNSZXF1ZXN0EiQKBmhlYWRlchgBIAEoCzIULnRzb3BiLlJlcXVlc3RIZWFkZXISEwoLZGNfbG9jYXRpb24YAiABKAkinQEKEEdldE1pblRTUmVzcG9uc2USJQoGaGVhZGVyGAEgASgLMhUudHNvcGIuUmVzcG9uc2VIZWFkZXISIgoJdGltZXN0YW1wGAIgASgLMg8ucGRwYi5UaW1lc3RhbXASHwoXa2V5c3BhY2VfZ3JvdXBzX3NlcnZpbmcYAyABKA0SHQoVa2V5c3BhY2VfZ3JvdXBzX3RvdGFsGAQgASgNKnsKCUVycm9yVHlwZRIGCgJPSxAAEgsKB1VOS05PV04QARIUChBOT1RfQk9PVFNUUkFQUEVEEAISGAoUQUxSRUFEWV9CT09UU1RSQVBQRUQQAxIRCg1JTlZBTElEX1ZBTFVFEAQSFgoSQ0xVU1RFUl9NSVNNQVRDSEVEEAUy2AEKA1RTTxIwCgNUc28SES50c29wYi5Uc29SZXF1ZXN0GhIudHNvcGIuVHNvUmVzcG9uc2UoATABEmIKFUZpbmRHcm91cEJ5S2V5c3BhY2VJRBIjLnRzb3BiLkZpbmRHcm91cEJ5S2V5c3BhY2VJRFJlcXVlc3QaJC50c29wYi5GaW5kR3JvdXBCeUtleXNwYWNlSURSZXNwb25zZRI7CghHZXRNaW5UUxIWLnRzb3BiLkdldE1pblRTUmVxdWVzdBoXLnRzb3BiLkdldE1pblRTUmVzcG9uc2ViBnByb3RvMw", [file_apipb, file_pdpb]);
 
 /**
+ * The message `tsopb.RequestHeader`.
+ *
  * @generated from message tsopb.RequestHeader
  */
 export type RequestHeader = Message<"tsopb.RequestHeader"> & {
@@ -67,6 +69,8 @@ export const RequestHeaderSchema: GenMessage<RequestHeader> = /*@__PURE__*/
   messageDesc(file_tsopb, 0);
 
 /**
+ * The message `tsopb.ResponseHeader`.
+ *
  * @generated from message tsopb.ResponseHeader
  */
 export type ResponseHeader = Message<"tsopb.ResponseHeader"> & {
@@ -111,6 +115,8 @@ export const ResponseHeaderSchema: GenMessage<ResponseHeader> = /*@__PURE__*/
   messageDesc(file_tsopb, 1);
 
 /**
+ * The message `tsopb.Error`.
+ *
  * @generated from message tsopb.Error
  */
 export type Error = Message<"tsopb.Error"> & {
@@ -133,6 +139,8 @@ export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
   messageDesc(file_tsopb, 2);
 
 /**
+ * The message `tsopb.TsoRequest`.
+ *
  * @generated from message tsopb.TsoRequest
  */
 export type TsoRequest = Message<"tsopb.TsoRequest"> & {
@@ -160,6 +168,8 @@ export const TsoRequestSchema: GenMessage<TsoRequest> = /*@__PURE__*/
   messageDesc(file_tsopb, 3);
 
 /**
+ * The message `tsopb.TsoResponse`.
+ *
  * @generated from message tsopb.TsoResponse
  */
 export type TsoResponse = Message<"tsopb.TsoResponse"> & {
@@ -187,6 +197,8 @@ export const TsoResponseSchema: GenMessage<TsoResponse> = /*@__PURE__*/
   messageDesc(file_tsopb, 4);
 
 /**
+ * The message `tsopb.Participant`.
+ *
  * @generated from message tsopb.Participant
  */
 export type Participant = Message<"tsopb.Participant"> & {
@@ -214,6 +226,8 @@ export const ParticipantSchema: GenMessage<Participant> = /*@__PURE__*/
   messageDesc(file_tsopb, 5);
 
 /**
+ * The message `tsopb.KeyspaceGroupMember`.
+ *
  * @generated from message tsopb.KeyspaceGroupMember
  */
 export type KeyspaceGroupMember = Message<"tsopb.KeyspaceGroupMember"> & {
@@ -236,6 +250,8 @@ export const KeyspaceGroupMemberSchema: GenMessage<KeyspaceGroupMember> = /*@__P
   messageDesc(file_tsopb, 6);
 
 /**
+ * The message `tsopb.SplitState`.
+ *
  * @generated from message tsopb.SplitState
  */
 export type SplitState = Message<"tsopb.SplitState"> & {
@@ -253,6 +269,8 @@ export const SplitStateSchema: GenMessage<SplitState> = /*@__PURE__*/
   messageDesc(file_tsopb, 7);
 
 /**
+ * The message `tsopb.KeyspaceGroup`.
+ *
  * @generated from message tsopb.KeyspaceGroup
  */
 export type KeyspaceGroup = Message<"tsopb.KeyspaceGroup"> & {
@@ -285,6 +303,8 @@ export const KeyspaceGroupSchema: GenMessage<KeyspaceGroup> = /*@__PURE__*/
   messageDesc(file_tsopb, 8);
 
 /**
+ * The message `tsopb.FindGroupByKeyspaceIDRequest`.
+ *
  * @generated from message tsopb.FindGroupByKeyspaceIDRequest
  */
 export type FindGroupByKeyspaceIDRequest = Message<"tsopb.FindGroupByKeyspaceIDRequest"> & {
@@ -324,6 +344,8 @@ export const FindGroupByKeyspaceIDRequestSchema: GenMessage<FindGroupByKeyspaceI
   messageDesc(file_tsopb, 9);
 
 /**
+ * The message `tsopb.FindGroupByKeyspaceIDResponse`.
+ *
  * @generated from message tsopb.FindGroupByKeyspaceIDResponse
  */
 export type FindGroupByKeyspaceIDResponse = Message<"tsopb.FindGroupByKeyspaceIDResponse"> & {
@@ -351,6 +373,8 @@ export const FindGroupByKeyspaceIDResponseSchema: GenMessage<FindGroupByKeyspace
   messageDesc(file_tsopb, 10);
 
 /**
+ * The message `tsopb.GetMinTSRequest`.
+ *
  * @generated from message tsopb.GetMinTSRequest
  */
 export type GetMinTSRequest = Message<"tsopb.GetMinTSRequest"> & {
@@ -373,6 +397,8 @@ export const GetMinTSRequestSchema: GenMessage<GetMinTSRequest> = /*@__PURE__*/
   messageDesc(file_tsopb, 11);
 
 /**
+ * The message `tsopb.GetMinTSResponse`.
+ *
  * @generated from message tsopb.GetMinTSResponse
  */
 export type GetMinTSResponse = Message<"tsopb.GetMinTSResponse"> & {
@@ -405,6 +431,8 @@ export const GetMinTSResponseSchema: GenMessage<GetMinTSResponse> = /*@__PURE__*
   messageDesc(file_tsopb, 12);
 
 /**
+ * The enum `tsopb.ErrorType`.
+ *
  * @generated from enum tsopb.ErrorType
  */
 export const ErrorType = {
@@ -440,6 +468,8 @@ export const ErrorType = {
 } as const;
 
 /**
+ * The enum `tsopb.ErrorType`.
+ *
  * @generated from enum tsopb.ErrorType
  */
 export type ErrorType = (typeof ErrorType)[keyof typeof ErrorType] | UnknownEnum;
@@ -451,6 +481,8 @@ export const ErrorTypeSchema: GenEnum<ErrorType> = /*@__PURE__*/
   enumDesc(file_tsopb, 0);
 
 /**
+ * The service `tsopb.TSO`.
+ *
  * @generated from service tsopb.TSO
  */
 export const TSO: GenService<{

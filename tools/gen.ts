@@ -121,7 +121,17 @@ async function runPlugin(files: FileDescriptorProto[]): Promise<Map<string, stri
   const output = await run(Deno.execPath(), ["run", "--allow-all", PLUGIN], input);
   const response = fromBinary(CodeGeneratorResponseSchema, output);
   if (response.error !== "") throw new DefinitionError(`Cannot generate: ${response.error}`);
-  return new Map(response.file.map((file) => [file.name, LICENSE_LINE + file.content]));
+  return new Map(response.file.map((file) => [file.name, LICENSE_LINE + withSentences(file.content)]));
+}
+
+/** Gives each exported type a first sentence: the generator writes only a tag, which is no documentation. */
+function withSentences(code: string): string {
+  return code.replaceAll(
+    /^\/\*\*\n( \* @generated from (message|enum|service) (\S+)\n)/gm,
+    (_, tag, kind, name) => {
+      return `/**\n * The ${kind} \`${name}\`.\n *\n${tag}`;
+    },
+  );
 }
 
 /** Names each path whose text differs between two trees. */
@@ -171,8 +181,9 @@ async function generate(): Promise<number> {
   const definitions = await definitionsAnew();
   const modules = await generateModules(definitions);
   for (const [folder, files] of [["proto", definitions], ["gen", modules]] as const) {
-    await rm(join(ROOT, folder), { recursive: true, force: true });
+    const before = await readTree(join(ROOT, folder));
     await writeTree(join(ROOT, folder), files);
+    for (const name of before.keys()) if (!files.has(name)) await rm(join(ROOT, folder, name));
     console.log(`gen: wrote ${files.size} files to ${folder}/`);
   }
   return 0;

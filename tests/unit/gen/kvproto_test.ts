@@ -133,8 +133,8 @@ describe("the names that gen/ exports", () => {
       for (const type of nestedTypes(file)) {
         if (type.kind === "extension") continue;
         const name = exportName(type);
-        if (type.kind === "service") assert.equal(exports[name], type, type.typeName);
-        else assert.equal(exports[`${name}Schema`], type, type.typeName);
+        // Compared by identity: the assertion library would print the whole graph of descriptors.
+        assert.ok(exports[type.kind === "service" ? name : `${name}Schema`] === type, type.typeName);
         if (type.kind !== "enum") continue;
         const values = type.values.map(({ localName, number }) => [localName, number]);
         assert.deepEqual(Object.entries(exports[name] as object), values, type.typeName);
