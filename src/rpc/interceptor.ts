@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** One attempt of a request, as an interceptor sees it. */
+export interface InterceptedCall {
+  /** Name of the RPC, such as `"RawGet"`. */
+  readonly method: string;
+  /** 1 for the first attempt of the operation. */
+  readonly attempt: number;
+  /** The public operation that the attempt belongs to, such as `"raw.get"`. */
+  readonly operation: string;
+  /** The store that is called. */
+  readonly store?: { readonly id?: bigint | undefined; readonly address: string } | undefined;
+  readonly regionId?: bigint | undefined;
+  /** The body of the request. Treat it as read-only: it is sent again when the attempt fails. */
+  readonly request: unknown;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Wraps each attempt of each request to a store: it runs once per attempt, before requests are
+ * batched, so what it measures includes the wait for a batch. What it returns or throws is what the
+ * attempt returns or throws. The first one in the list is the outermost.
+ */
+export type Interceptor = (
+  call: InterceptedCall,
+  next: (call: InterceptedCall) => Promise<unknown>,
+) => Promise<unknown>;
+
+/** Makes one function of a list of interceptors around `send`. */
+export function intercept(
+  interceptors: readonly Interceptor[],
+  send: (call: InterceptedCall) => Promise<unknown>,
+): (call: InterceptedCall) => Promise<unknown> {
+  let next = send;
+  for (let index = interceptors.length - 1; index >= 0; index--) {
+    const interceptor = interceptors[index];
+    if (interceptor === undefined) continue;
+    const inner = next;
+    next = (call) => interceptor(call, inner);
+  }
+  return next;
+}
