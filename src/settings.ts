@@ -3,8 +3,9 @@
 import type { Transport as ConnectTransport } from "@connectrpc/connect";
 import { type Environment, systemEnvironment } from "./async/clock.ts";
 import { nameOf } from "./bytes/utf8.ts";
-import type { ConnectOptions, ResolveAddress, TlsOptions } from "./connect_options.ts";
+import type { ClientOptions, ResolveAddress, TlsOptions } from "./client_options.ts";
 import { guardObserver, type Observer } from "./observe/events.ts";
+import type { Interceptor } from "./observe/interceptor.ts";
 import { loggingObserver } from "./observe/logger.ts";
 import type { TracerLike } from "./observe/tracer.ts";
 import {
@@ -16,19 +17,17 @@ import {
   checkTimeout,
   type NumberRule,
 } from "./options.ts";
-import type { Interceptor } from "./rpc/interceptor.ts";
-import type { Transport } from "./rpc/transport.ts";
 
 export type {
   ApiVersion,
-  ConnectOptions,
+  ClientOptions,
   DialTarget,
   ResolveAddress,
   TlsMaterial,
   TlsOptions,
-} from "./connect_options.ts";
+} from "./client_options.ts";
 
-/** {@linkcode ConnectOptions} checked, completed and frozen: what every layer reads. */
+/** {@linkcode ClientOptions} checked, completed and frozen: what every layer reads. */
 export interface Settings extends Readonly<Record<NumberSetting, number>> {
   readonly apiVersion: "v1" | "v1ttl" | "v2";
   /** Set when, and only when, the API version is 2. */
@@ -43,12 +42,11 @@ export interface Settings extends Readonly<Record<NumberSetting, number>> {
   readonly revealKeys: boolean;
   readonly expectClusterId: bigint | undefined;
   readonly controlTransport: ConnectTransport | undefined;
-  readonly transport: Transport | undefined;
   readonly environment: Environment;
 }
 
-/** Checks options and fills in the defaults; see {@linkcode ConnectOptions} for each. */
-export function resolveSettings(options: ConnectOptions = {}): Settings {
+/** Checks options and fills in the defaults; see {@linkcode ClientOptions} for each. */
+export function resolveSettings(options: ClientOptions = {}): Settings {
   checkNames("the options", options, OPTION_NAMES);
   const numbers = Object.fromEntries(
     Object.entries(NUMBERS).map(([name, rule]) => {
@@ -61,7 +59,6 @@ export function resolveSettings(options: ConnectOptions = {}): Settings {
   checkFunction("observe", options.observe);
   checkMethods("logger", options.logger, ["debug", "info", "warn", "error"]);
   checkMethods("tracer", options.tracer, ["startSpan"]);
-  checkMethods("transport", options.transport, ["unary", "stream", "connect", "closeAddress", "close"]);
   checkMethods("controlTransport", options.controlTransport, ["unary", "stream"]);
   return Object.freeze({
     ...numbers,
@@ -75,7 +72,6 @@ export function resolveSettings(options: ConnectOptions = {}): Settings {
     revealKeys: options.revealKeys === undefined ? false : checkBoolean("revealKeys", options.revealKeys),
     expectClusterId: checkClusterId(options.expectClusterId),
     controlTransport: options.controlTransport,
-    transport: options.transport,
     environment: options.environment ?? systemEnvironment,
   });
 }
@@ -126,7 +122,7 @@ function checkTls(tls: TlsOptions | undefined): TlsOptions | undefined {
   return Object.freeze({ ...tls });
 }
 
-function checkAddressMap(map: ConnectOptions["addressMap"]): ReadonlyMap<string, string> {
+function checkAddressMap(map: ClientOptions["addressMap"]): ReadonlyMap<string, string> {
   if (map === undefined) return new Map();
   if (typeof map !== "object" || map === null) {
     throw new TypeError(`Cannot use ${nameOf(map)} as "addressMap": expected an object or a Map`);
@@ -163,7 +159,7 @@ function checkClusterId(id: bigint | undefined): bigint | undefined {
   throw new TypeError(`Cannot use ${nameOf(id)} as "expectClusterId": expected a bigint`);
 }
 
-function observerOf({ observe, logger }: ConnectOptions): Observer {
+function observerOf({ observe, logger }: ClientOptions): Observer {
   if (logger === undefined) return guardObserver(observe);
   const log = guardObserver(loggingObserver(logger));
   if (observe === undefined) return log;
@@ -177,13 +173,13 @@ function observerOf({ observe, logger }: ConnectOptions): Observer {
 const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[^\s:/@[\]]+):\d{1,5}$/;
 
 type NumberSetting = {
-  [N in keyof ConnectOptions]-?: number extends ConnectOptions[N] ? N : never;
-}[keyof ConnectOptions];
+  [N in keyof ClientOptions]-?: number extends ClientOptions[N] ? N : never;
+}[keyof ClientOptions];
 
 const COUNT = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
 const TIME = { min: 0, max: Infinity };
 
-/** Defaults and bounds; the reasons stand at the fields of `ConnectOptions`. */
+/** Defaults and bounds; the reasons stand at the fields of `ClientOptions`. */
 const NUMBERS = {
   timeoutMs: { ...TIME, value: 20_000 },
   attemptTimeoutMs: { ...TIME, value: 5_000 },
@@ -222,9 +218,8 @@ const OTHER_NAMES = [
   "revealKeys",
   "expectClusterId",
   "controlTransport",
-  "transport",
   "environment",
-] as const satisfies readonly Exclude<keyof ConnectOptions, NumberSetting>[];
+] as const satisfies readonly Exclude<keyof ClientOptions, NumberSetting>[];
 
 const OPTION_NAMES: ReadonlySet<string> = new Set([...Object.keys(NUMBERS), ...OTHER_NAMES]);
 const TLS_NAMES: ReadonlySet<string> = new Set(["ca", "cert", "key", "serverName", "reload"]);

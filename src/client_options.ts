@@ -5,8 +5,7 @@ import type { Environment } from "./async/clock.ts";
 import type { Observer } from "./observe/events.ts";
 import type { LoggerLike } from "./observe/logger.ts";
 import type { TracerLike } from "./observe/tracer.ts";
-import type { Interceptor } from "./rpc/interceptor.ts";
-import type { Transport } from "./rpc/transport.ts";
+import type { Interceptor } from "./observe/interceptor.ts";
 
 /**
  * How the cluster lays out its data: `1`, `"v1ttl"` (version 1 with `enable-ttl`), or `2` (with
@@ -52,8 +51,8 @@ export type ResolveAddress = (
   about: { readonly kind: "pd" | "store" },
 ) => string | DialTarget | undefined | Promise<string | DialTarget | undefined>;
 
-/** Options of {@linkcode connect}. */
-export interface ConnectOptions {
+/** Options of a client, without the network that it uses. */
+export interface ClientOptions {
   /** @default {1}, or `2` when a keyspace is named */
   readonly apiVersion?: ApiVersion | undefined;
   /**
@@ -207,8 +206,6 @@ export interface ConnectOptions {
   readonly expectClusterId?: bigint | undefined;
   /** Carries the calls to PD, for example gRPC-web through a proxy. */
   readonly controlTransport?: ConnectTransport | undefined;
-  /** The network, for tests and embedded clusters. @default HTTP/2 */
-  readonly transport?: Transport | undefined;
   /** Clock and chance, for tests and embedded clusters. @default the system's */
   readonly environment?: Environment | undefined;
 }
