@@ -10,21 +10,29 @@ import { type KeyInput, nameOf, toBytes } from "./utf8.ts";
  * `start` needs no rule, because no key is before it.
  */
 export interface KeyRange {
+  /** The first key that may be in the range. */
   readonly start: Uint8Array;
+  /** The first key after the range; empty if there is none. */
   readonly end: Uint8Array;
 }
 
 /** All keys that begin with some bytes. An empty prefix means every key. */
 export interface PrefixInput<P = KeyInput> {
+  /** What the keys begin with. */
   readonly prefix: P;
+  /** Not with a prefix. */
   readonly start?: never;
+  /** Not with a prefix. */
   readonly end?: never;
 }
 
 /** From `start` (in the range, default: the first key) to `end` (not in it, default: unbounded). */
 export interface BoundsInput<B = KeyInput> {
+  /** In the range. The first key if absent. */
   readonly start?: B | undefined;
+  /** Not in the range. Unbounded if absent. */
   readonly end?: B | undefined;
+  /** Not with bounds. */
   readonly prefix?: never;
 }
 

@@ -11,7 +11,9 @@ import { EMPTY } from "../bytes/concat.ts";
  * a `codec` error for bytes that it did not write.
  */
 export interface Codec<T> {
+  /** The bytes of a value. */
   encode(value: T): Uint8Array;
+  /** The value of bytes that `encode` made. */
   decode(bytes: Uint8Array): T;
 }
 
