@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// `deno task demo [--runtime deno|bun|node|node22] [-- PATH]`: runs tools/demo.ts in a runtime,
+// installing it first where it is missing.
+
+import { join } from "node:path";
+import { runtimeBinary, type RuntimeName, VERSIONS } from "./runtimes.ts";
+
+const RUNTIME_ARGUMENTS: Readonly<Record<RuntimeName, readonly string[]>> = {
+  deno: ["run", "-A", "--quiet"],
+  bun: ["run"],
+  node: ["--no-warnings"],
+  node22: ["--no-warnings"],
+};
+
+function isRuntime(name: string): name is RuntimeName {
+  return name === "deno" || Object.hasOwn(VERSIONS, name);
+}
+
+const args = Deno.args.filter((argument) => argument !== "--");
+let runtime: RuntimeName = "deno";
+const at = args.findIndex((argument) => argument === "--runtime" || argument.startsWith("--runtime="));
+if (at >= 0) {
+  const inline = args[at]?.split("=")[1];
+  const name = inline ?? args[at + 1] ?? "";
+  args.splice(at, inline === undefined ? 2 : 1);
+  if (!isRuntime(name)) {
+    console.error(`Cannot run the demo: "${name}" is not a runtime, want deno, bun, node or node22`);
+    Deno.exit(2);
+  }
+  runtime = name;
+}
+const script = join(import.meta.dirname ?? ".", "demo.ts");
+const { code } = await new Deno.Command(await runtimeBinary(runtime), {
+  args: [...RUNTIME_ARGUMENTS[runtime], script, ...args],
+  stdin: "null",
+}).spawn().status;
+Deno.exit(code);

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// `deno task test`: everything that the gate does, in one command. `--only a,b` runs some steps,
+// `--list` names them. It ends with one line that adds up every suite.
+
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startCluster } from "./real_cluster.ts";
+import { parseJunit } from "./junit.ts";
+import { CACHE_DIR, runtimeBinary, type RuntimeName } from "./runtimes.ts";
+
+const ROOT = join(import.meta.dirname ?? ".", "..");
+const RUNTIMES: readonly RuntimeName[] = ["deno", "bun", "node"];
+
+/** Longest time for one step; what hangs is ended and counted as failed. */
+const STEP_LIMIT_MS = 20 * 60_000;
+
+/** What a step found. */
+interface Outcome {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Step {
+  readonly name: string;
+  readonly run: () => Promise<Outcome>;
+}
+
+/** Every test that ran, for the parity check: name → how often it passed. */
+const passedTests: Record<string, number> = {};
+const reports = join(CACHE_DIR, "reports");
+
+/** Runs a program with its output passed through; resolves to its exit code. */
+async function run(
+  program: string,
+  args: readonly string[],
+  options: { env?: Record<string, string>; quiet?: boolean } = {},
+): Promise<number> {
+  const quiet = options.quiet ?? false;
+  const child = new Deno.Command(program, {
+    args: [...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...options.env },
+    stdin: "null",
+    stdout: quiet ? "piped" : "inherit",
+    stderr: quiet ? "piped" : "inherit",
+  }).spawn();
+  const limit = setTimeout(() => {
+    console.error(`\n${program} ${args.join(" ")}: ended after ${STEP_LIMIT_MS / 60_000} minutes`);
+    child.kill("SIGKILL");
+  }, STEP_LIMIT_MS);
+  try {
+    if (!quiet) return (await child.status).code;
+    const output = await child.output();
+    if (!output.success) {
+      const decoder = new TextDecoder();
+      console.error(decoder.decode(output.stdout) + decoder.decode(output.stderr));
+    }
+    return output.code;
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+/** A step that is one command: it passes or fails as a whole. */
+function command(name: string, args: readonly string[]): Step {
+  return {
+    name,
+    run: async () => {
+      const code = await run(Deno.execPath(), args, { quiet: true });
+      return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    },
+  };
+}
+
+/** The arguments with which each runtime runs test folders and writes a JUnit report. */
+function testArguments(runtime: RuntimeName, folders: readonly string[], report: string): string[] {
+  switch (runtime) {
+    case "deno":
+      return ["test", "-A", "--no-check", "--quiet", `--junit-path=${report}`, ...folders];
+    case "bun":
+      return [
+        "test",
+        "--timeout=120000",
+        "--reporter=junit",
+        `--reporter-outfile=${report}`,
+        ...folders.map((f) => `./${f}`),
+      ];
+    default:
+      return [
+        "--test",
+        "--test-isolation=none",
+        "--no-warnings",
+        "--test-reporter=junit",
+        `--test-reporter-destination=${report}`,
+        ...folders.map((folder) => folder.endsWith(".ts") ? folder : `${folder}/**/*_test.ts`),
+      ];
+  }
+}
+
+/** Runs test folders in one runtime and counts the tests one by one. */
+async function suite(
+  name: string,
+  runtime: RuntimeName,
+  options: { readonly folders: readonly string[]; readonly env?: Record<string, string> },
+): Promise<Outcome> {
+  const folders = options.folders.filter((folder) => existsSync(join(ROOT, folder)));
+  if (folders.length === 0) return { passed: 0, failed: 0, skipped: 0 };
+  const report = join(reports, `${name.replace(/\W+/g, "-")}.xml`);
+  await mkdir(reports, { recursive: true });
+  await rm(report, { force: true });
+  const code = await run(await runtimeBinary(runtime), testArguments(runtime, folders, report), {
+    quiet: true,
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
+  const outcome: Outcome = { passed: 0, failed: 0, skipped: 0 };
+  const xml = existsSync(report) ? await readFile(report, "utf8") : "";
+  for (const result of parseJunit(xml)) {
+    outcome[result.status]++;
+    if (result.status === "passed") passedTests[result.name] = (passedTests[result.name] ?? 0) + 1;
+    if (result.status === "failed") {
+      console.error(`  FAILED ${result.name}\n${result.message.slice(0, 2_000)}`);
+    }
+  }
+  if (code !== 0 && outcome.failed === 0) {
+    console.error(`  FAILED ${name}: the runner ended with code ${code}`);
+    outcome.failed++;
+  }
+  if (outcome.passed === 0 && outcome.failed === 0) {
+    console.error(`  FAILED ${name}: no test ran`);
+    outcome.failed++;
+  }
+  return outcome;
+}
+
+function suiteStep(name: string, runtime: RuntimeName, folders: readonly string[]): Step {
+  const full = `${name} (${runtime})`;
+  return { name: full, run: () => suite(full, runtime, { folders }) };
+}
+
+/** The contract suite on servers that others wrote; skipped, and counted, where they are not at hand. */
+function realServerSteps(): Step[] {
+  return [{
+    name: "contract on real servers",
+    run: async () => {
+      const folder = await mkdtemp(join(tmpdir(), "tikv-real-"));
+      const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
+      try {
+        const started = await startCluster(folder);
+        if (started.state === "absent") {
+          console.log(`  skipped: ${started.reason}`);
+          return { passed: 0, failed: 0, skipped: 1 };
+        }
+        if (started.state === "failed") {
+          console.error(`  FAILED to start the servers: ${started.reason}`);
+          return { passed: 0, failed: 1, skipped: 0 };
+        }
+        try {
+          for (const runtime of RUNTIMES) {
+            const name = `contract on real servers (${runtime})`;
+            const outcome = await suite(name, runtime, {
+              folders: ["tests/contract/cluster_test.ts"],
+              env: { TIKV_PD_ADDRS: started.pdAddresses },
+            });
+            print(name, outcome, 0);
+            add(total, outcome);
+          }
+        } finally {
+          await started.stop();
+        }
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+      return total;
+    },
+  }];
+}
+
+/** The demo, which checks what it does, in each runtime; the oldest Node as well. */
+function demoStep(runtime: RuntimeName): Step {
+  return {
+    name: `demo (${runtime})`,
+    run: async () => {
+      const runtimeFlag = runtime === "deno"
+        ? ["run", "-A"]
+        : runtime === "bun"
+        ? ["run"]
+        : ["--no-warnings"];
+      const code = await run(await runtimeBinary(runtime), [...runtimeFlag, "tools/demo.ts", "src/rpc"], {
+        quiet: true,
+      });
+      return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    },
+  };
+}
+
+function parityStep(): Step {
+  return {
+    name: "parity",
+    run: async () => {
+      const file = join(reports, "passed.json");
+      await mkdir(reports, { recursive: true });
+      await writeFile(file, JSON.stringify(passedTests));
+      const code = await run(Deno.execPath(), ["run", "-A", "tools/check_parity.ts", "--ran", file]);
+      return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    },
+  };
+}
+
+const SOURCES = ["mod.ts", "src/", "gen/mod.ts", "tests/", "tools/", "bench/"];
+
+const STEPS: readonly Step[] = [
+  command("format", ["fmt", "--check"]),
+  command("lint", ["lint"]),
+  command("types", ["check", "--quiet", ...SOURCES.filter((path) => existsSync(join(ROOT, path)))]),
+  command("manifests", ["run", "-A", "tools/check_manifests.ts"]),
+  command("generated code", ["run", "-A", "tools/gen.ts", "--check"]),
+  command("publish dry run", ["publish", "--dry-run", "--allow-dirty", "--quiet"]),
+  command("documentation", ["run", "-A", "tools/check_docs.ts"]),
+  suiteStep("tools", "deno", ["tests/tools"]),
+  ...RUNTIMES.map((runtime) => suiteStep("unit", runtime, ["tests/unit", "tests/protocol"])),
+  ...RUNTIMES.map((runtime) => suiteStep("runtime", runtime, ["tests/runtime"])),
+  ...RUNTIMES.map((runtime) =>
+    suiteStep("contract on the playground", runtime, [
+      "tests/contract/playground_test.ts",
+      "tests/contract/ports_test.ts",
+    ])
+  ),
+  ...RUNTIMES.map((runtime) => suiteStep("interop with client-go", runtime, ["tests/interop"])),
+  ...(["deno", "bun", "node", "node22"] as const).map(demoStep),
+  ...realServerSteps(),
+  parityStep(),
+];
+
+function add(total: Outcome, outcome: Outcome): void {
+  total.passed += outcome.passed;
+  total.failed += outcome.failed;
+  total.skipped += outcome.skipped;
+}
+
+function print(name: string, outcome: Outcome, ms: number): void {
+  const seconds = ms === 0 ? "" : `  ${(ms / 1000).toFixed(1)} s`;
+  console.log(
+    `${name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped${seconds}`,
+  );
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: { only: { type: "string" }, list: { type: "boolean" } },
+  });
+  if (values.list === true) {
+    for (const step of STEPS) console.log(step.name);
+    return 0;
+  }
+  const only = values.only?.split(",").map((name) => name.trim());
+  const steps = only === undefined
+    ? STEPS
+    : STEPS.filter((step) => only.some((name) => step.name.startsWith(name)));
+  if (steps.length === 0) {
+    console.error(`Cannot run "${values.only}": no such step, see --list`);
+    return 2;
+  }
+  const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
+  for (const step of steps) {
+    const start = Date.now();
+    console.log(`== ${step.name}`);
+    let outcome: Outcome;
+    try {
+      outcome = await step.run();
+    } catch (error) {
+      console.error(error);
+      outcome = { passed: 0, failed: 1, skipped: 0 };
+    }
+    print(step.name, outcome, Date.now() - start);
+    add(total, outcome);
+  }
+  console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  return total.failed === 0 ? 0 : 1;
+}
+
+Deno.exit(await main());
