@@ -181,7 +181,7 @@ async function demo(path: string): Promise<void> {
     if (event.type === "retry") retries.set(event.reason, (retries.get(event.reason) ?? 0) + 1);
   };
   try {
-    const client = await connect(cluster, { apiVersion: "v2", observe });
+    const client = await connect(cluster, { apiVersion: 2, observe });
     try {
       const report = new Report();
       report.fact("rows", rows.length);

@@ -13,6 +13,8 @@ const LAYER_OF: Readonly<Record<string, number>> = {
   "observe": 1,
   "settings.ts": 1,
   "client_options.ts": 1,
+  "options.ts": 1,
+  "client_options.ts": 1,
   "rpc": 2,
   "pd": 3,
   "region": 4,
