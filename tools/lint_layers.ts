@@ -8,6 +8,7 @@ const LAYER_OF: Readonly<Record<string, number>> = {
   "errors.ts": 0,
   "types.ts": 0,
   "options.ts": 0,
+  "addresses.ts": 0,
   "version.ts": 0,
   "codec": 1,
   "observe": 1,
