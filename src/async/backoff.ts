@@ -78,6 +78,8 @@ export interface BackoffsOptions {
   /** Time that may be spent waiting; only the deadline bounds it when absent. 0 means no retry. */
   readonly budgetMs?: number | undefined;
   readonly onWait?: ((wait: BackoffWait) => void) | undefined;
+  /** Ends every wait with its reason when aborted. */
+  readonly closing?: AbortSignal | undefined;
 }
 
 interface Tally {
@@ -131,7 +133,8 @@ export class Backoffs {
     }
     const { regionId, storeId } = options;
     onWait?.({ reason: name, attempt: attempts + 1, waitMs, regionId, storeId });
-    await deadline.sleep(waitMs, `wait for ${name}`);
+    const { closing } = this.#options;
+    await (closing === undefined ? deadline : deadline.withSignal(closing)).sleep(waitMs, `wait for ${name}`);
     // Only a wait that was completed moves the curve.
     this.#curves.set(name, attempts + 1);
     this.#totalWaitMs += waitMs;
@@ -149,8 +152,8 @@ export class Backoffs {
    * Waits for a part of the operation: curves start anew, the deadline is the same, and the budget
    * is what is left of this one. What the part waits for shows in `causes()` of both.
    */
-  fork(): Backoffs {
-    return new Backoffs({ ...this.#options, budgetMs: this.#budgetMs - this.#totalWaitMs }, this);
+  fork(deadline: Deadline = this.#options.deadline): Backoffs {
+    return new Backoffs({ ...this.#options, deadline, budgetMs: this.#budgetMs - this.#totalWaitMs }, this);
   }
 
   /**

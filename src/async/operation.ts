@@ -20,6 +20,16 @@ export interface OperationOptions {
   readonly observer?: ((event: RetryEvent) => void) | undefined;
   /** Time that may be spent in waits between attempts; only the deadline bounds it when absent. */
   readonly budgetMs?: number | undefined;
+  /** Aborted when the client is closed: waits between attempts then end with its reason. */
+  readonly closing?: AbortSignal | undefined;
+}
+
+/** Options of {@linkcode Operation.fork}. */
+export interface ForkOptions {
+  /** An earlier end than that of the whole, or one more signal. */
+  readonly deadline?: Deadline | undefined;
+  /** Keeps doubts of the part from the whole; whoever made the part weighs them. */
+  readonly keepsDoubt?: boolean | undefined;
 }
 
 /**
@@ -33,6 +43,7 @@ export class Operation {
   readonly environment: Environment;
   readonly #options: OperationOptions;
   readonly #parent: Operation | undefined;
+  #keepsDoubt = false;
   #attempts = 0;
   #isMaybeExecuted = false;
   #backoffs: Backoffs | undefined;
@@ -66,22 +77,28 @@ export class Operation {
 
   set isMaybeExecuted(isMaybeExecuted: boolean) {
     this.#isMaybeExecuted = isMaybeExecuted;
-    if (isMaybeExecuted && this.#parent !== undefined) this.#parent.isMaybeExecuted = true;
+    if (isMaybeExecuted && this.#parent !== undefined && !this.#keepsDoubt) {
+      this.#parent.isMaybeExecuted = true;
+    }
   }
 
   /** The waits between attempts; made when the first one is needed. */
   get backoffs(): Backoffs {
-    return this.#backoffs ??= this.#parent?.backoffs.fork() ?? new Backoffs({
+    return this.#backoffs ??= this.#parent?.backoffs.fork(this.deadline) ?? new Backoffs({
       deadline: this.deadline,
       random: this.environment.random,
       budgetMs: this.#options.budgetMs,
+      closing: this.#options.closing,
       onWait: (wait) => this.#options.observer?.({ type: "retry", operation: this.name, ...wait }),
     });
   }
 
   /** A part that is retried for itself. Attempts and doubts of it count for the whole as well. */
-  fork(): Operation {
-    return new Operation(this.name, this.#options, this);
+  fork(options: ForkOptions = {}): Operation {
+    const { deadline = this.deadline, keepsDoubt = false } = options;
+    const part = new Operation(this.name, { ...this.#options, deadline }, this);
+    part.#keepsDoubt = keepsDoubt;
+    return part;
   }
 
   /** Charges what a part waited to the budget of the whole; see {@linkcode Backoffs.merge}. */
