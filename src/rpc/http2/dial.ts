@@ -185,7 +185,7 @@ class DialAttempt implements Dialing {
     const seen = error === undefined ? closedByPeer() : lossOfError(error);
     this.#discard(seen);
     this.#stopSniff = sniffPeer(this.#plan, target, material, (finding) => {
-      const message = finding === undefined ? `${seen.message} before it sent HTTP/2 SETTINGS` : finding;
+      const message = finding ?? `${seen.message} before it sent HTTP/2 SETTINGS${hint(material)}`;
       const cause = finding === undefined ? seen.cause : new TikvError("protocol", finding, { cause: error });
       this.#listener.lost(new ConnectionLost(message, { cause }));
     });
@@ -203,6 +203,12 @@ class DialAttempt implements Dialing {
     this.#h2?.destroy(loss, http2.constants.NGHTTP2_CANCEL);
     this.#socket?.destroy();
   }
+}
+
+/** What to look at when a peer closes without a word; it may as well have been stopped. */
+function hint(material: TlsMaterial | undefined): string {
+  if (material === undefined) return " (does it expect TLS?)";
+  return material.cert === undefined ? "" : " (did it refuse the certificate of the client?)";
 }
 
 function closedByPeer(): ConnectionLost {

@@ -98,10 +98,10 @@ export function describeTlsFailure(
   const text = error instanceof Error ? error.message : String(error);
   const name = material.serverName ?? target.serverName ?? target.host;
   const known = code === undefined ? undefined : FAILURES[code];
-  const seen = code === undefined || text.includes(code) ? text : `${text} (${code})`;
-  const message = known === undefined
-    ? `the TLS handshake failed: ${seen}`
-    : `the TLS handshake failed: ${known(name, error, material)}: ${seen}`;
+  // What OpenSSL says is for its authors; it stays in the cause.
+  const seen = known === undefined ? text.trim() : known(name, error, material);
+  const shown = code === undefined || seen.includes(code) ? seen : `${seen} (${code})`;
+  const message = `the TLS handshake failed: ${shown}`;
   return new ConnectionLost(message, { cause: error, isTlsFailure: true });
 }
 
@@ -138,10 +138,14 @@ const FAILURES: Readonly<Record<string, Explain>> = {
   HOSTNAME_MISMATCH: WRONG_NAME,
   CERT_HAS_EXPIRED: EXPIRED,
   CERT_NOT_YET_VALID: EXPIRED,
+  // An alert is named after the protocol version in which it appeared first, or not.
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: CLIENT_REFUSED,
-  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: CLIENT_REFUSED,
+  ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED: CLIENT_REFUSED,
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: CLIENT_REFUSED,
   ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: CLIENT_REFUSED,
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: CLIENT_REFUSED,
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: CLIENT_REFUSED,
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: CLIENT_REFUSED,
   ERR_SSL_WRONG_VERSION_NUMBER: NOT_TLS,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NOT_TLS,
 };
