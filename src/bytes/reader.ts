@@ -19,7 +19,9 @@ export class Reader {
   #high = 0;
 
   constructor(buf: Uint8Array) {
-    this.#buf = buf;
+    // A view of a subclass, such as Node's Buffer, would be one too; bytes() gives plain ones.
+    const isPlain = buf.constructor === Uint8Array;
+    this.#buf = isPlain ? buf : new Uint8Array(buf.buffer, buf.byteOffset, buf.byteLength);
     this.pos = 0;
     this.end = buf.length;
   }
@@ -110,7 +112,7 @@ export class Reader {
 
   /** A `bytes` field, as a view into the buffer: copy what outlives it. */
   bytes(): Uint8Array {
-    const length = this.varint32();
+    const length = this.#size();
     const at = this.#take(length, "a bytes field");
     return this.#buf.subarray(at, at + length);
   }
@@ -126,7 +128,7 @@ export class Reader {
    */
   enter(): number {
     const outer = this.end;
-    const length = this.varint32();
+    const length = this.#size();
     if (length > outer - this.pos) throw truncated(`a message of ${length} bytes`, outer);
     this.end = this.pos + length;
     return outer;
@@ -173,6 +175,14 @@ export class Reader {
     return low;
   }
 
+  // A length with bits above 32 is refused by the bounds check: cut down, it could fit by chance.
+  #size(): number {
+    const byte = this.#buf[this.pos];
+    if (byte === undefined || byte >= 0x80 || this.pos >= this.end) return this.varintNumber();
+    this.pos++;
+    return byte;
+  }
+
   #take(length: number, what: string): number {
     const at = this.pos;
     if (length > this.end - at) throw truncated(`${what} of ${length} bytes`, this.end);
@@ -194,7 +204,7 @@ export class Reader {
         this.#take(8, "a fixed64");
         return;
       case WIRE_BYTES:
-        this.#take(this.varint32(), "a field");
+        this.#take(this.#size(), "a field");
         return;
       case WIRE_FIXED32:
         this.#take(4, "a fixed32");

@@ -56,7 +56,7 @@ export type RangeInputOf<C> = PrefixInput<PrefixOf<C>> | BoundsInput<BoundOf<C>>
  * Besides what a range of bytes refuses, `{ prefix }` with a codec that has no prefixes and
  * bounds with a codec that keeps no order are a `TypeError`.
  */
-export function toKeyRange<C extends KeyCodec<never>>(codec: C, input: RangeInputOf<C>): KeyRange {
+export function toKeyRange<C extends KeyCodec<unknown>>(codec: C, input: RangeInputOf<C>): KeyRange {
   const keys: KeyCodec<unknown> & Partial<PrefixKeyCodec<unknown, unknown>> = codec;
   if (isPrefixInput<unknown, unknown>(input)) {
     if (keys.rangeOfPrefix === undefined) {

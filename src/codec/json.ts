@@ -10,7 +10,7 @@ import type { Codec } from "./codec.ts";
  * `T` is the caller's word: what was written by others is not checked against it. What JSON
  * cannot say is not kept (a `Date` comes back as a string), and a value without any JSON text
  * (`undefined`, a function, a symbol, a `bigint`) is a `TypeError`. Bytes that are no JSON are
- * a `codec` error with the parser's error as its `cause`.
+ * a `codec` error with the parser's error as its `cause`; only that one may quote the stored text.
  */
 export function json<T>(): Codec<T> {
   return {
