@@ -14,7 +14,8 @@
  *
  * const eventKey = tuple<[day: string, seq: bigint]>();
  * const keys = [eventKey.encode(["2026-08-21", 10n]), eventKey.encode(["2026-08-21", 9n])];
- * keys.sort((a, b) => Array.from(a).join() < Array.from(b).join() ? -1 : 1);
+ * const text = (key: Uint8Array) => String.fromCharCode(...key); // compares like the bytes
+ * keys.sort((a, b) => text(a) < text(b) ? -1 : 1);
  * assert.deepEqual(keys.map((key) => eventKey.decode(key)[1]), [9n, 10n]);
  *
  * const user = json<{ name: string }>();
