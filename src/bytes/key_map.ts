@@ -2,12 +2,14 @@
 
 import { type KeyInput, toBytes, utf8Encode } from "./utf8.ts";
 
+/** How keys that come out as `K` may go in: byte keys also as strings, which stand for their UTF-8. */
+export type KeyArgument<K> = K extends Uint8Array ? KeyInput : K;
+
 /**
  * The reading half of a {@linkcode KeyMap} or {@linkcode TypedKeyMap}: values of type `V` by
  * keys that come out as `K` and go in as `A`. Byte keys may also be given as strings.
  */
-export interface ReadonlyKeyMap<V, K = Uint8Array, A = K extends Uint8Array ? KeyInput : K>
-  extends Iterable<[K, V]> {
+export interface ReadonlyKeyMap<V, K = Uint8Array, A = KeyArgument<K>> extends Iterable<[K, V]> {
   /** Number of keys. */
   readonly size: number;
   /** The value of the key with this content, `undefined` if it is absent. */

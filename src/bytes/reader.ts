@@ -178,7 +178,8 @@ export class Reader {
   // A length with bits above 32 is refused by the bounds check: cut down, it could fit by chance.
   #size(): number {
     const byte = this.#buf[this.pos];
-    if (byte === undefined || byte >= 0x80 || this.pos >= this.end) return this.varintNumber();
+    if (byte === undefined || byte >= 0x80) return this.varintNumber();
+    // Behind `end` already? Then nothing fits, and the caller's check says so.
     this.pos++;
     return byte;
   }

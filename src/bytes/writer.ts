@@ -43,7 +43,7 @@ export class Writer {
       if (!Number.isSafeInteger(value) || value < 0) {
         throw new RangeError(`Cannot write ${value} as a varint: expected an integer from 0 to 2^53 - 1`);
       }
-      while (value >= 0x8000_0000) {
+      while (value >= 0x1_0000_0000) {
         buf[pos++] = (value % 0x80) | 0x80;
         value = Math.floor(value / 0x80);
       }

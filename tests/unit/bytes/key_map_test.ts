@@ -43,6 +43,9 @@ test("KeyMap tells all 256 bytes apart", () => {
 test("KeyMap keeps the order in which keys were first set", () => {
   const map = new KeyMap([["b", 1], ["a", 2], ["c", 3]]);
   map.set("a", 9);
+  const [, first] = map.keys();
+  map.set(utf8Encode("a"), 9);
+  assert.equal([...map.keys()][1], first);
   map.delete("b");
   map.set("b", 4);
   const expected: [Uint8Array, number][] = [[b(0x61), 9], [b(0x63), 3], [b(0x62), 4]];

@@ -114,6 +114,17 @@ test("bytes() is a view of exactly its length", () => {
   throwsKind(() => at.bytes(), "protocol");
 });
 
+test("a nested message that is used up has no further field, though the buffer goes on", () => {
+  const at = reader("0001aa");
+  const outer = at.enter();
+  for (const read of ["varint32", "varint64", "bytes", "enter", "fixed32", "bool"] as const) {
+    throwsKind(() => at[read](), "protocol", read);
+    at.pos = 1;
+  }
+  at.leave(outer);
+  assert.deepEqual(at.bytes(), Uint8Array.of(0xaa));
+});
+
 test("bytes() of a subclass, such as a Buffer, is a plain Uint8Array", () => {
   class Chunk extends Uint8Array {}
   const chunk = Chunk.from([0, 2, 7, 8, 9]).subarray(1);
@@ -185,7 +196,8 @@ test("skip() refuses unknown wire types, wrong and missing group ends, and botto
   for (const wireType of [4, 6, 7]) throwsKind(() => reader("00").skip(8 | wireType), "protocol");
   throwsKind(() => reader("14").skip((1 << 3) | 3), "protocol"); // group 1 ends as 2
   throwsKind(() => reader("0801").skip((1 << 3) | 3), "protocol");
-  throwsKind(() => reader("0b".repeat(200)).skip((1 << 3) | 3), "protocol");
+  reader("0b".repeat(99) + "0c".repeat(100)).skip((1 << 3) | 3);
+  throwsKind(() => reader("0b".repeat(100) + "0c".repeat(101)).skip((1 << 3) | 3), "protocol");
 });
 
 test("cut anywhere, a message ends in a protocol error or at a field border, never in another one", () => {

@@ -3,7 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as codec from "../../../src/codec/mod.ts";
-import type { BoundOf, KeyCodec, PrefixOf, RangeInputOf, ValueOf } from "../../../src/codec/mod.ts";
+import type {
+  BoundOf,
+  KeyCodec,
+  PrefixKeyCodec,
+  PrefixOf,
+  RangeInputOf,
+  ValueOf,
+} from "../../../src/codec/mod.ts";
 import { compareBytes } from "../../../src/bytes/compare.ts";
 import { concatBytes, EMPTY } from "../../../src/bytes/concat.ts";
 import { toRange } from "../../../src/bytes/key_range.ts";
@@ -78,6 +85,12 @@ test("toKeyRange() refuses what is no range, and bounds of another type, with a 
   for (const input of wrong) {
     assert.throws(() => toKeyRange(codec.utf8, input as RangeInputOf<typeof codec.utf8>), TypeError);
   }
+});
+
+test("toKeyRange() never asks a codec for the prefix undefined", () => {
+  const lax: PrefixKeyCodec<string> = { ...codec.utf8, rangeOfPrefix: () => assert.fail("asked") };
+  const forgotten = { prefix: undefined } as unknown as { prefix: string };
+  assert.throws(() => toKeyRange(lax, forgotten), TypeError);
 });
 
 test("the types of values, prefixes and bounds follow from the codec", () => {
