@@ -96,8 +96,10 @@ export class KeyMap<V> implements ReadonlyKeyMap<V> {
 }
 
 /** How the keys of a {@linkcode TypedKeyMap} become bytes and back; every codec is one. */
-export interface KeyCoding<K> {
-  encode(key: K): Uint8Array;
+export interface KeyCoding<K, A = K> {
+  /** The bytes of a key as it goes in. */
+  encode(key: A): Uint8Array;
+  /** The key as it comes out. */
   decode(bytes: Uint8Array): K;
 }
 
@@ -105,12 +107,12 @@ export interface KeyCoding<K> {
  * A {@linkcode KeyMap} with keys of another type, compared by their encoded content: an equal
  * tuple finds the entry that was set with another array.
  */
-export class TypedKeyMap<V, K> implements ReadonlyKeyMap<V, K, K> {
-  readonly #coding: KeyCoding<K>;
+export class TypedKeyMap<V, K, A = K> implements ReadonlyKeyMap<V, K, A> {
+  readonly #coding: KeyCoding<K, A>;
   readonly #map: KeyMap<V>;
 
   /** Takes `map` over as its content: a later change of either shows in both. */
-  constructor(coding: KeyCoding<K>, map: KeyMap<V> = new KeyMap()) {
+  constructor(coding: KeyCoding<K, A>, map: KeyMap<V> = new KeyMap()) {
     this.#coding = coding;
     this.#map = map;
   }
@@ -119,22 +121,22 @@ export class TypedKeyMap<V, K> implements ReadonlyKeyMap<V, K, K> {
     return this.#map.size;
   }
 
-  get(key: K): V | undefined {
+  get(key: A): V | undefined {
     return this.#map.get(this.#coding.encode(key));
   }
 
-  has(key: K): boolean {
+  has(key: A): boolean {
     return this.#map.has(this.#coding.encode(key));
   }
 
   /** Sets the value; a key that is there keeps its place. */
-  set(key: K, value: V): this {
+  set(key: A, value: V): this {
     this.#map.set(this.#coding.encode(key), value);
     return this;
   }
 
   /** Removes the key and tells whether it was there. */
-  delete(key: K): boolean {
+  delete(key: A): boolean {
     return this.#map.delete(this.#coding.encode(key));
   }
 
@@ -154,7 +156,7 @@ export class TypedKeyMap<V, K> implements ReadonlyKeyMap<V, K, K> {
     for (const [key, value] of this.#map.entries()) yield [this.#coding.decode(key), value];
   }
 
-  forEach(callback: (value: V, key: K, map: ReadonlyKeyMap<V, K, K>) => void): void {
+  forEach(callback: (value: V, key: K, map: ReadonlyKeyMap<V, K, A>) => void): void {
     for (const [key, value] of this.entries()) callback(value, key, this);
   }
 

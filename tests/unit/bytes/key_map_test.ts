@@ -5,7 +5,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { hex } from "../../../src/bytes/hex.ts";
 import { KeyMap, KeySet, type ReadonlyKeyMap, TypedKeyMap } from "../../../src/bytes/key_map.ts";
-import { utf8Encode } from "../../../src/bytes/utf8.ts";
+import { toBytes, utf8Encode } from "../../../src/bytes/utf8.ts";
 import { keys, texts } from "../../helpers/arbitrary_keys.ts";
 
 const b = (...bytes: number[]) => Uint8Array.from(bytes);
@@ -137,6 +137,16 @@ test("TypedKeyMap finds keys by their encoded content and gives them back decode
   assert.equal(map.size, 1);
   map.clear();
   assert.equal(map.size, 0);
+});
+
+test("TypedKeyMap may take keys in a wider form than it gives them back", () => {
+  const coding = { encode: (key: Uint8Array | string) => toBytes(key), decode: (bytes: Uint8Array) => bytes };
+  const map: ReadonlyKeyMap<number> = new TypedKeyMap<number, Uint8Array, Uint8Array | string>(coding).set(
+    "a",
+    1,
+  );
+  assert.equal(map.get(b(0x61)), 1);
+  assert.deepEqual([...map.keys()], [b(0x61)]);
 });
 
 test("both maps are read through one interface", () => {
