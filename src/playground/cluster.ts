@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state that the services of the cluster share. The services hold no state of their own, so
+// what a test changes here shows in every answer at once.
+
+import type { Environment, Timer } from "../async/clock.ts";
+import { compareBytes } from "../bytes/compare.ts";
+import { prefixEnd } from "../bytes/key_range.ts";
+import { encodeBytes } from "../bytes/memcomparable.ts";
+import { ApiRules } from "./api_version.ts";
+import type { ApiVersion } from "./api_version.ts";
+import { Faults } from "./faults.ts";
+import { Keyspaces } from "./keyspaces.ts";
+import { Oracle } from "./oracle.ts";
+import { RawEngine } from "./raw_engine.ts";
+import { RegionMap } from "./regions.ts";
+import type { Region } from "./regions.ts";
+
+/** How region bounds are encoded in V1: plain for raw data, memcomparable for transactions. */
+export type ClusterMode = "raw" | "txn";
+
+/** Sizes beyond which TiKV refuses. */
+export interface ClusterLimits {
+  /** `storage.max-key-size`; the prefix of a keyspace counts. */
+  readonly maxKeyBytes: number;
+  /** `raftstore.raft-entry-max-size`: everything that one request writes. */
+  readonly maxEntryBytes: number;
+}
+
+/** A store as PD and the other stores know it. */
+export interface StoreState {
+  readonly id: bigint;
+  address: string;
+  isRunning: boolean;
+  /** `removed` is what the protocol calls a tombstone. */
+  nodeState: "serving" | "removing" | "removed";
+  /** Refuses writes with `disk_full`. */
+  isFull: boolean;
+  /** Whether PD tells clients that the peers on it are down. */
+  isReportedDown: boolean;
+  /** 1 is healthy, 100 is as slow as it gets; sent as health feedback. */
+  slowScore: number;
+  /** How many health feedbacks it has sent; each carries its number. */
+  feedbackCount: bigint;
+  readonly labels: ReadonlyMap<string, string>;
+}
+
+/** A member of PD. */
+export interface MemberState {
+  readonly id: bigint;
+  readonly name: string;
+  url: string;
+  address: string;
+  isRunning: boolean;
+}
+
+/** What a {@linkcode Cluster} is made of. */
+export interface ClusterOptions {
+  readonly environment: Environment;
+  readonly clusterId: bigint;
+  readonly apiVersion: ApiVersion;
+  readonly mode: ClusterMode;
+  readonly limits: ClusterLimits;
+  readonly stores: number;
+  /** Peers of the first region. */
+  readonly replicas: number;
+}
+
+/** Counts of calls by method and by where they arrived. */
+export class CallCounts {
+  readonly #counts = new Map<string, number>();
+
+  add(method: string, place: string): void {
+    for (const name of [method, `${method}@${place}`]) {
+      this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+    }
+  }
+
+  /** Calls of a method, everywhere or at one place (`store-1`, `pd-1`). */
+  get(method: string, place?: string): number {
+    return this.#counts.get(place === undefined ? method : `${method}@${place}`) ?? 0;
+  }
+
+  clear(): void {
+    this.#counts.clear();
+  }
+}
+
+/** Everything that the services of one cluster share. */
+export class Cluster {
+  readonly environment: Environment;
+  readonly clusterId: bigint;
+  readonly rules: ApiRules;
+  readonly mode: ClusterMode;
+  readonly limits: ClusterLimits;
+  readonly stores: Map<bigint, StoreState> = new Map();
+  readonly members: MemberState[] = [];
+  readonly regions: RegionMap;
+  readonly raw: RawEngine;
+  readonly faults: Faults;
+  readonly counts: CallCounts = new CallCounts();
+  readonly oracle: Oracle;
+  readonly keyspaces: Keyspaces;
+  /** Regions that PD was asked to scatter, for which it has an operator to show. */
+  readonly scattered: Set<bigint> = new Set();
+  /** Index of the leader among `members`; undefined while there is none. */
+  leaderIndex: number | undefined = 0;
+  /** The value that {@linkcode externalTimestamp} was last set to. */
+  externalTimestamp = 0n;
+  #nextId = 0n;
+  #frozenRegions: readonly Region[] | undefined;
+  readonly #timers = new Set<Timer>();
+
+  constructor(options: ClusterOptions) {
+    const { clock, random } = options.environment;
+    this.environment = options.environment;
+    this.clusterId = options.clusterId;
+    this.rules = new ApiRules(options.apiVersion);
+    this.mode = options.mode;
+    this.limits = options.limits;
+    const storeIds = Array.from({ length: options.stores }, () => this.allocateId());
+    this.regions = new RegionMap(() => this.allocateId(), storeIds.slice(0, options.replicas));
+    this.raw = new RawEngine(clock);
+    this.faults = new Faults(random);
+    this.oracle = new Oracle(clock);
+    this.keyspaces = new Keyspaces(clock);
+  }
+
+  /** Stores, regions, peers and keyspaces share one sequence, as with PD. */
+  allocateId(): bigint {
+    this.#nextId += 1n;
+    return this.#nextId;
+  }
+
+  /** A key of a client as region bounds have it. */
+  boundOf(key: Uint8Array): Uint8Array {
+    return this.mode === "txn" ? encodeBytes(key) : this.rules.encodeRawKey(key);
+  }
+
+  get leader(): MemberState | undefined {
+    return this.leaderIndex === undefined ? undefined : this.members[this.leaderIndex];
+  }
+
+  /** The regions as PD knows them, which is late while heartbeats are frozen. */
+  get knownRegions(): readonly Region[] {
+    return this.#frozenRegions ?? this.regions.all();
+  }
+
+  /** Stops the heartbeats of regions to PD, or lets them go on. */
+  freezeRegions(isFrozen: boolean): void {
+    this.#frozenRegions = isFrozen ? this.regions.all() : undefined;
+  }
+
+  addStore(id: bigint, address: string): void {
+    this.stores.set(id, {
+      id,
+      address,
+      isRunning: true,
+      nodeState: "serving",
+      isFull: false,
+      isReportedDown: false,
+      slowScore: 1,
+      feedbackCount: 0n,
+      labels: new Map([["host", `store-${id}`]]),
+    });
+  }
+
+  /** The store with this id; a mistake if there is none that lives. */
+  storeOf(id: bigint): StoreState {
+    const store = this.stores.get(id);
+    if (store === undefined || store.nodeState === "removed") throw new RangeError(`Cannot find store ${id}`);
+    return store;
+  }
+
+  /** Makes a region begin at this bound. */
+  splitAt(bound: Uint8Array): void {
+    if (bound.length === 0) return;
+    const region = this.regions.byKey(bound);
+    if (compareBytes(region.start, bound) !== 0) this.regions.split(region.id, [bound]);
+  }
+
+  /** Merges the region that begins at this bound into the one before. */
+  mergeAt(bound: Uint8Array): void {
+    const region = this.regions.byKey(bound);
+    const before = this.regions.all()[this.regions.all().indexOf(region) - 1];
+    if (before === undefined || compareBytes(region.start, bound) !== 0) {
+      throw new RangeError("Cannot merge: no region begins at the key");
+    }
+    this.regions.merge(region.id, before.id);
+  }
+
+  /** The bytes in front of the keys of a keyspace, by the mode of this cluster. */
+  keyspacePrefix(id: number): Uint8Array {
+    return keyspacePrefix(this.mode, id);
+  }
+
+  /** Gives a keyspace regions of its own in both modes, as PD does when one is made. */
+  splitKeyspace(id: number): void {
+    for (const mode of ["raw", "txn"] as const) {
+      this.splitAt(encodeBytes(keyspacePrefix(mode, id)));
+      this.splitAt(encodeBytes(prefixEnd(keyspacePrefix(mode, id))));
+    }
+  }
+
+  /** Moves a leader to the given store, or to the next running store that has a voter. */
+  moveLeader(regionId: bigint, storeId?: bigint): void {
+    const region = this.regions.byId(regionId);
+    if (region === undefined) throw new RangeError(`Cannot find region ${regionId}`);
+    const target = storeId ?? this.#nextVoter(region);
+    if (target !== undefined) this.regions.setLeader(regionId, target);
+  }
+
+  removePeer(regionId: bigint, storeId: bigint): void {
+    this.regions.removePeer(regionId, storeId);
+    this.electMissingLeaders();
+  }
+
+  /** Gives every region that a store leads another leader, or none when no other store runs. */
+  leaveStore(storeId: bigint): void {
+    for (const region of this.regions.all()) {
+      if (region.leader?.storeId === storeId) this.regions.setLeader(region.id, this.#nextVoter(region));
+    }
+  }
+
+  /** Takes all peers away from a store. */
+  evacuate(storeId: bigint): void {
+    for (const region of this.regions.all()) {
+      if (region.peers.length === 1 && region.peers[0]?.storeId === storeId) {
+        throw new RangeError(`Cannot remove store ${storeId}: it has the only peer of region ${region.id}`);
+      }
+    }
+    for (const region of this.regions.all()) this.regions.removePeer(region.id, storeId);
+    this.electMissingLeaders();
+  }
+
+  electMissingLeaders(): void {
+    for (const region of this.regions.all()) {
+      if (region.leader === undefined) this.regions.setLeader(region.id, this.#nextVoter(region));
+    }
+  }
+
+  /** Spreads leaders over the stores in turn. */
+  spreadLeaders(): void {
+    this.regions.all().forEach((region, index) => {
+      const peer = region.peers[index % region.peers.length];
+      if (peer !== undefined) this.regions.setLeader(region.id, peer.storeId);
+    });
+  }
+
+  movePdLeader(name?: string): void {
+    const current = this.leaderIndex ?? 0;
+    const order = this.members.map((_, step) => (current + step + 1) % this.members.length);
+    const next = order.find((index) => {
+      const member = this.members[index];
+      return member !== undefined && member.isRunning && (name === undefined || member.name === name);
+    });
+    if (name !== undefined && next === undefined) {
+      throw new RangeError(`Cannot let "${name}" lead PD: it does not run`);
+    }
+    this.leaderIndex = next;
+  }
+
+  stopMember(index: number): void {
+    const member = this.members[index];
+    if (member === undefined) return;
+    member.isRunning = false;
+    if (this.leaderIndex === index) this.movePdLeader();
+  }
+
+  startMember(index: number): void {
+    const member = this.members[index];
+    if (member === undefined) return;
+    member.isRunning = true;
+    this.leaderIndex ??= index;
+  }
+
+  /** Runs the callback later, unless the cluster is closed first. */
+  after(ms: number, callback: () => void): void {
+    const timer = this.environment.clock.timer(ms, () => {
+      this.#timers.delete(timer);
+      callback();
+    });
+    this.#timers.add(timer);
+  }
+
+  /** Forgets everything that was to happen later. */
+  stopTimers(): void {
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
+  }
+
+  #nextVoter(region: Region): bigint | undefined {
+    const voters = region.peers.filter(({ role }) => role === "voter");
+    const current = voters.findIndex(({ storeId }) => storeId === region.leader?.storeId);
+    for (let step = 1; step <= voters.length; step++) {
+      const { storeId } = voters[(current + step) % voters.length] ?? { storeId: 0n };
+      if (storeId !== region.leader?.storeId && this.stores.get(storeId)?.isRunning === true) return storeId;
+    }
+    return undefined;
+  }
+}
+
+const MODE_BYTES: Readonly<Record<ClusterMode, number>> = { raw: 0x72, txn: 0x78 };
+
+function keyspacePrefix(mode: ClusterMode, id: number): Uint8Array {
+  return new Uint8Array([MODE_BYTES[mode], id >> 16, (id >> 8) & 0xff, id & 0xff]);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Service } from "../rpc/server.ts";
+import { addHealth } from "./health.ts";
+import { addClusterMethods } from "./pd_cluster.ts";
+import { addKeyspaceMethods } from "./pd_keyspaces.ts";
+import { addRegionMethods } from "./pd_regions.ts";
+import type { PdScope } from "./pd_service.ts";
+import { ServiceTable } from "./service_table.ts";
+
+/** The services of one member of PD. */
+export function pdService(scope: PdScope): Service {
+  const table = new ServiceTable();
+  addClusterMethods(table, scope);
+  addRegionMethods(table, scope);
+  addKeyspaceMethods(table, scope);
+  addHealth(table);
+  return table.service();
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Environment } from "../async/clock.ts";
+import { concatBytes } from "../bytes/concat.ts";
+import type { KeyInput } from "../bytes/utf8.ts";
+import { toBytes } from "../bytes/utf8.ts";
+import { MemoryNetwork } from "../rpc/memory.ts";
+import type { Transport } from "../rpc/transport.ts";
+import type { ApiVersion } from "./api_version.ts";
+import type { CallCounts, MemberState, StoreState } from "./cluster.ts";
+import { Cluster } from "./cluster.ts";
+import type { Faults } from "./faults.ts";
+import type { Keyspace } from "./keyspaces.ts";
+import { DEFAULT_KEYSPACE } from "./keyspaces.ts";
+import type { Sites } from "./node.ts";
+import { Node } from "./node.ts";
+import type { PlaygroundOptions, PlaygroundPlan } from "./options.ts";
+import { planOf } from "./options.ts";
+import { pdService } from "./pd.ts";
+import type { PeerRole, Region } from "./regions.ts";
+import { storeService } from "./store.ts";
+
+/** How a key of an action is read. */
+export interface KeyOptions {
+  /** The key is a bound as PD knows it, and not a key of a user. */
+  readonly isEncoded?: boolean | undefined;
+  /** In V2, the keyspace of the key; `DEFAULT` unless given. */
+  readonly keyspace?: string | undefined;
+}
+
+/** What a client in the same process needs to reach the cluster. */
+export interface PlaygroundConnectOptions {
+  /** Addresses of the members of PD. */
+  readonly pd: readonly string[];
+  readonly transport: Transport;
+  readonly environment: Environment;
+  readonly apiVersion: ApiVersion;
+}
+
+/**
+ * A whole cluster in this process: PD and stores that speak TiKV's protocol, in memory and on
+ * ports. It keeps data in memory only. Tests steer it: regions, leaders, stores, faults.
+ */
+export class Playground implements AsyncDisposable {
+  readonly #plan: PlaygroundPlan;
+  readonly #cluster: Cluster;
+  readonly #network: MemoryNetwork;
+  readonly #sites: Sites;
+  readonly #pdNodes: Node[] = [];
+  readonly #storeNodes = new Map<bigint, Node>();
+  #readdressed = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(plan: PlaygroundPlan) {
+    this.#plan = plan;
+    const { environment, clusterId, apiVersion, mode, limits, stores, replicas } = plan;
+    this.#cluster = new Cluster({ environment, clusterId, apiVersion, mode, limits, stores, replicas });
+    this.#network = plan.network ?? new MemoryNetwork(environment);
+    this.#sites = { network: this.#network, clock: environment.clock, ports: plan.ports };
+  }
+
+  /** Starts a cluster and resolves when it serves. */
+  static async start(options: PlaygroundOptions = {}): Promise<Playground> {
+    const playground = new Playground(planOf(options));
+    try {
+      await playground.#boot();
+    } catch (error) {
+      await playground.close();
+      throw error;
+    }
+    return playground;
+  }
+
+  /** The network in memory, with faults of its links. */
+  get network(): MemoryNetwork {
+    return this.#network;
+  }
+
+  /** `host:port` of each member of PD. */
+  get pdAddresses(): readonly string[] {
+    return this.#cluster.members.map(({ address }) => address);
+  }
+
+  get clusterId(): bigint {
+    return this.#cluster.clusterId;
+  }
+
+  get apiVersion(): ApiVersion {
+    return this.#plan.apiVersion;
+  }
+
+  /** The rules by which calls fail. */
+  get faults(): Faults {
+    return this.#cluster.faults;
+  }
+
+  /** How often each method was called. */
+  get calls(): CallCounts {
+    return this.#cluster.counts;
+  }
+
+  /** What a client in this process passes to connect: the network in memory, also when there are ports. */
+  connectOptions(): PlaygroundConnectOptions {
+    return {
+      pd: this.pdAddresses,
+      transport: this.#network.transport(),
+      environment: this.#plan.environment,
+      apiVersion: this.#plan.apiVersion,
+    };
+  }
+
+  /** Every region in key order, as the stores have them. */
+  regions(): readonly Region[] {
+    return this.#cluster.regions.all();
+  }
+
+  /** The region that has the key. */
+  regionOf(key: KeyInput, options: KeyOptions = {}): Region {
+    return this.#cluster.regions.byKey(this.#bound(key, options));
+  }
+
+  /** Every store, tombstones included. */
+  stores(): readonly Readonly<StoreState>[] {
+    return [...this.#cluster.stores.values()];
+  }
+
+  /** Every member of PD. */
+  members(): readonly Readonly<MemberState>[] {
+    return this.#cluster.members;
+  }
+
+  /** The name of the member that leads PD. */
+  get pdLeader(): string | undefined {
+    return this.#cluster.leader?.name;
+  }
+
+  /** A key of a user as region bounds have it. */
+  encodeKey(key: KeyInput, options: KeyOptions = {}): Uint8Array {
+    return this.#bound(key, options);
+  }
+
+  /** Splits a region so that one begins at the key. Does nothing where one already does. */
+  split(key: KeyInput, options: KeyOptions = {}): Promise<void> {
+    this.#cluster.splitAt(this.#bound(key, options));
+    return Promise.resolve();
+  }
+
+  /** Merges the region that begins at the key into the one before it. */
+  merge(key: KeyInput, options: KeyOptions = {}): Promise<void> {
+    this.#cluster.mergeAt(this.#bound(key, options));
+    return Promise.resolve();
+  }
+
+  /** Makes another peer lead the region of a key or id: that on the given store, or the next running one. */
+  moveLeader(region: KeyInput | bigint, storeId?: bigint, options: KeyOptions = {}): Promise<void> {
+    this.#cluster.moveLeader(this.#regionId(region, options), storeId);
+    return Promise.resolve();
+  }
+
+  /** Leaves a region without a leader until `moveLeader()`. */
+  dropLeader(region: KeyInput | bigint, options: KeyOptions = {}): Promise<void> {
+    this.#cluster.regions.setLeader(this.#regionId(region, options), undefined);
+    return Promise.resolve();
+  }
+
+  /** Adds a peer of the region on a store, or changes the role of the one it has. */
+  addPeer(region: KeyInput | bigint, storeId: bigint, role: PeerRole = "voter"): Promise<void> {
+    this.#cluster.regions.addPeer(this.#regionId(region, {}), storeId, role);
+    return Promise.resolve();
+  }
+
+  /** Takes the peer of the region on a store away. */
+  removePeer(region: KeyInput | bigint, storeId: bigint): Promise<void> {
+    this.#cluster.removePeer(this.#regionId(region, {}), storeId);
+    return Promise.resolve();
+  }
+
+  /** While frozen, PD does not hear of changes to regions, as when heartbeats are late. */
+  freezePdRegions(isFrozen: boolean): void {
+    this.#cluster.freezeRegions(isFrozen);
+  }
+
+  /**
+   * Stops a store: connections are lost and new ones refused. Regions that it led elect another
+   * leader, if one is running and `electsLeaders` is not false.
+   */
+  async stopStore(
+    id: bigint,
+    options: { readonly electsLeaders?: boolean; readonly isReportedDown?: boolean } = {},
+  ): Promise<void> {
+    const store = this.#cluster.storeOf(id);
+    store.isRunning = false;
+    store.isReportedDown = options.isReportedDown ?? false;
+    if (options.electsLeaders !== false) this.#cluster.leaveStore(id);
+    await this.#storeNodes.get(id)?.stop();
+  }
+
+  /** Starts a stopped store at its old address. Regions without a leader elect one on it. */
+  async startStore(id: bigint): Promise<void> {
+    const store = this.#cluster.storeOf(id);
+    await this.#storeNodes.get(id)?.restart();
+    store.isRunning = true;
+    store.isReportedDown = false;
+    this.#cluster.electMissingLeaders();
+  }
+
+  /** Moves a running store to another address; nobody answers at the old one. */
+  async readdressStore(id: bigint): Promise<void> {
+    const store = this.#cluster.storeOf(id);
+    const node = this.#storeNodes.get(id);
+    if (node === undefined) throw new RangeError(`Cannot find the process of store ${id}`);
+    await node.stop();
+    this.#readdressed++;
+    await node.start(`store-${id}-${this.#readdressed}.playground:20160`, 0);
+    store.address = node.address;
+    store.isRunning = true;
+  }
+
+  /** Adds a store. Every region gets a voter on it unless `isEmpty`. */
+  async addStore(options: { readonly isEmpty?: boolean } = {}): Promise<bigint> {
+    const id = this.#cluster.allocateId();
+    await this.#startStoreNode(id, 0);
+    if (options.isEmpty !== true) {
+      for (const region of this.#cluster.regions.all()) this.#cluster.regions.addPeer(region.id, id);
+    }
+    return id;
+  }
+
+  /** Removes a store for good: its peers go, it stops, and PD shows it as a tombstone. */
+  async removeStore(id: bigint): Promise<void> {
+    const store = this.#cluster.storeOf(id);
+    this.#cluster.evacuate(id);
+    store.nodeState = "removed";
+    store.isRunning = false;
+    await this.#storeNodes.get(id)?.stop();
+    this.#storeNodes.delete(id);
+  }
+
+  /** Loses every connection to a store, which goes on serving. */
+  cutStore(id: bigint): void {
+    this.#storeNodes.get(id)?.cut();
+  }
+
+  /** Makes a store refuse writes because its disk is full, or take them again. */
+  fillDisk(id: bigint, isFull: boolean = true): void {
+    this.#cluster.storeOf(id).isFull = isFull;
+  }
+
+  /** Sets the score from 1 (healthy) to 100 that the store reports about itself. */
+  setSlowScore(id: bigint, score: number): void {
+    this.#cluster.storeOf(id).slowScore = score;
+  }
+
+  /** Makes the named, or the next running, member lead PD. */
+  movePdLeader(name?: string): Promise<void> {
+    this.#cluster.movePdLeader(name);
+    return Promise.resolve();
+  }
+
+  /** Stops a member of PD. If it led, the next running one does; with none, PD has no leader. */
+  async stopPd(name: string): Promise<void> {
+    const index = this.#memberIndex(name);
+    this.#cluster.stopMember(index);
+    await this.#pdNodes[index]?.stop();
+  }
+
+  /** Starts a stopped member of PD at its old address. */
+  async startPd(name: string): Promise<void> {
+    const index = this.#memberIndex(name);
+    await this.#pdNodes[index]?.restart();
+    this.#cluster.startMember(index);
+  }
+
+  /** Loses every connection to a member of PD, which goes on serving. */
+  cutPd(name: string): void {
+    this.#pdNodes[this.#memberIndex(name)]?.cut();
+  }
+
+  /** Holds back all timestamps for this long. */
+  stallTso(ms: number): void {
+    this.#cluster.oracle.stall(ms);
+  }
+
+  /** Moves timestamps by this much; back too, which no real PD does. */
+  jumpTso(ms: number): void {
+    this.#cluster.oracle.jump(ms);
+  }
+
+  /** Makes a keyspace, with regions of its own as PD splits them. API V2 only. */
+  createKeyspace(name: string, options: { readonly id?: number } = {}): Keyspace {
+    if (this.apiVersion !== "v2") {
+      throw new RangeError(`Cannot create keyspace "${name}": it needs API version "v2"`);
+    }
+    const keyspace = this.#cluster.keyspaces.create(name, options);
+    this.#cluster.splitKeyspace(keyspace.id);
+    return keyspace;
+  }
+
+  /** Stops everything. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#stopAll();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #boot(): Promise<void> {
+    const { pdMembers, ports, stores, apiVersion, keyspaces, splitKeys } = this.#plan;
+    for (let i = 0; i < pdMembers; i++) {
+      await this.#startPdNode(
+        `pd-${i + 1}`,
+        ports?.pdPort === undefined || ports.pdPort === 0 ? 0 : ports.pdPort + i,
+      );
+    }
+    for (let i = 0; i < stores; i++) {
+      const first = ports?.storePort ?? 0;
+      await this.#startStoreNode(BigInt(i + 1), first === 0 ? 0 : first + i);
+    }
+    if (apiVersion === "v2") {
+      this.#cluster.splitKeyspace(0);
+      for (const name of keyspaces) this.createKeyspace(name);
+    }
+    for (const key of splitKeys) await this.split(key);
+    this.#cluster.spreadLeaders();
+  }
+
+  async #startPdNode(name: string, port: number): Promise<void> {
+    const member: MemberState = {
+      id: this.#cluster.allocateId(),
+      name,
+      url: "",
+      address: "",
+      isRunning: true,
+    };
+    const node: Node = new Node(
+      this.#sites,
+      pdService({ cluster: this.#cluster, member, cut: () => node.cut() }),
+    );
+    this.#pdNodes.push(node);
+    await node.start(`${name}.playground:2379`, port);
+    member.address = node.address;
+    member.url = `${this.#plan.ports?.tls === undefined ? "http" : "https"}://${node.address}`;
+    this.#cluster.members.push(member);
+  }
+
+  async #startStoreNode(id: bigint, port: number): Promise<void> {
+    const node: Node = new Node(this.#sites, storeService(this.#cluster, id, () => node.cut()));
+    this.#storeNodes.set(id, node);
+    await node.start(`store-${id}.playground:20160`, port);
+    this.#cluster.addStore(id, node.address);
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#cluster.faults.clear();
+    this.#cluster.stopTimers();
+    await Promise.all([...this.#pdNodes, ...this.#storeNodes.values()].map((node) => node.stop()));
+  }
+
+  #bound(key: KeyInput, { isEncoded, keyspace }: KeyOptions): Uint8Array {
+    const bytes = toBytes(key);
+    if (isEncoded === true) return bytes;
+    if (this.apiVersion !== "v2") return this.#cluster.boundOf(bytes);
+    const found = this.#cluster.keyspaces.byName(keyspace ?? DEFAULT_KEYSPACE);
+    if (found === undefined) throw new RangeError(`Cannot find keyspace "${keyspace}"`);
+    return this.#cluster.boundOf(concatBytes(this.#cluster.keyspacePrefix(found.id), bytes));
+  }
+
+  #regionId(region: KeyInput | bigint, options: KeyOptions): bigint {
+    return typeof region === "bigint" ? region : this.regionOf(region, options).id;
+  }
+
+  #memberIndex(name: string): number {
+    const index = this.#cluster.members.findIndex((member) => member.name === name);
+    if (index < 0) throw new RangeError(`Cannot find member "${name}" of PD`);
+    return index;
+  }
+}
