@@ -9,7 +9,9 @@ import { encodeBytes } from "../bytes/memcomparable.ts";
 import { ApiRules } from "./api_version.ts";
 import type { ApiVersion } from "./api_version.ts";
 import { Faults } from "./faults.ts";
+import { GcStates } from "./gc_states.ts";
 import { Keyspaces } from "./keyspaces.ts";
+import { MetaStorage } from "./meta_storage.ts";
 import { Oracle } from "./oracle.ts";
 import { RawEngine } from "./raw_engine.ts";
 import { RegionMap } from "./regions.ts";
@@ -100,6 +102,8 @@ export class Cluster {
   readonly counts: CallCounts = new CallCounts();
   readonly oracle: Oracle;
   readonly keyspaces: Keyspaces;
+  readonly meta: MetaStorage = new MetaStorage();
+  readonly gc: GcStates;
   /** Regions that PD was asked to scatter, for which it has an operator to show. */
   readonly scattered: Set<bigint> = new Set();
   /** Index of the leader among `members`; undefined while there is none. */
@@ -123,6 +127,7 @@ export class Cluster {
     this.faults = new Faults(random);
     this.oracle = new Oracle(clock);
     this.keyspaces = new Keyspaces(clock);
+    this.gc = new GcStates(clock);
   }
 
   /** Stores, regions, peers and keyspaces share one sequence, as with PD. */

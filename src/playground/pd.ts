@@ -3,7 +3,9 @@
 import type { Service } from "../rpc/server.ts";
 import { addHealth } from "./health.ts";
 import { addClusterMethods } from "./pd_cluster.ts";
+import { addGcMethods } from "./pd_gc.ts";
 import { addKeyspaceMethods } from "./pd_keyspaces.ts";
+import { addMetaMethods } from "./pd_meta_storage.ts";
 import { addRegionMethods } from "./pd_regions.ts";
 import type { PdScope } from "./pd_service.ts";
 import { ServiceTable } from "./service_table.ts";
@@ -14,6 +16,8 @@ export function pdService(scope: PdScope): Service {
   addClusterMethods(table, scope);
   addRegionMethods(table, scope);
   addKeyspaceMethods(table, scope);
+  addGcMethods(table, scope);
+  addMetaMethods(table, scope);
   addHealth(table);
   return table.service();
 }
