@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { TikvError } from "../errors.ts";
+import { EMPTY } from "./concat.ts";
 
 /**
  * Reads protobuf wire format without allocating, forwards, within bounds.
@@ -115,6 +116,18 @@ export class Reader {
     const length = this.#size();
     const at = this.#take(length, "a bytes field");
     return this.#buf.subarray(at, at + length);
+  }
+
+  /** A `bytes` field in memory of its own. */
+  ownBytes(): Uint8Array {
+    const length = this.#size();
+    if (length === 0) return EMPTY;
+    const at = this.#take(length, "a bytes field");
+    const buf = this.#buf;
+    const copy = new Uint8Array(length);
+    if (length > SHORT) copy.set(buf.subarray(at, at + length));
+    else for (let i = 0; i < length; i++) copy[i] = buf[at + i] as number;
+    return copy;
   }
 
   /** A `string` field. Malformed UTF-8 is replaced, not refused: servers' texts are for people. */
@@ -243,6 +256,9 @@ const WIRE_BYTES = 2;
 const WIRE_GROUP_START = 3;
 const WIRE_GROUP_END = 4;
 const WIRE_FIXED32 = 5;
+
+// Up to here a loop beats the call into the engine's copy.
+const SHORT = 64;
 
 const MAX_DEPTH = 100;
 const TWO_32 = 0x1_0000_0000;
