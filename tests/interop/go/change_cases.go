@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tikv/client-go/v2/rawkv"
+	pd "github.com/tikv/pd/client"
 	"github.com/tikv/pd/client/opt"
 )
 
@@ -36,7 +38,7 @@ func changeCases() []testCase {
 			client, keys := t.cached(20)
 			t.must("split", t.askSplit(keys[10]))
 			t.content(client, keys)
-			t.must("merge", t.askMerge(keys[0]))
+			t.must("merge", t.askMerge(keys[10]))
 			t.content(client, keys)
 		}},
 		{"[RAW-024] every store gets another address, and every key is still found", everyAPI, func(t *trial) {
@@ -57,8 +59,15 @@ func changeCases() []testCase {
 		}},
 		{"[PD-008] the leader of PD moves, and timestamps go on growing", everyAPI, func(t *trial) {
 			client := t.connectPD()
-			t.timestamps(client)
+			before, err := timestamp(t.ctx, client)
+			t.must("GetTS", err)
 			t.must("move the leader of PD", t.askMovePdLeader())
+			// The stream to the old leader ends; who waited on it is told so and asks again.
+			t.until("a timestamp of the new leader", 20*time.Second, func() bool {
+				after, err := timestamp(t.ctx, client)
+				t.isTrue(fmt.Sprintf("GetTS after the move, expected more than %d", before), err != nil || after > before, after)
+				return err == nil
+			})
 			t.timestamps(client)
 		}},
 		{"[RAW-024] readers and writers under splits, merges and leader moves see their own writes", everyAPI, func(t *trial) {
@@ -81,6 +90,11 @@ func changeCases() []testCase {
 			})
 		}},
 	}
+}
+
+func timestamp(ctx context.Context, client pd.Client) (uint64, error) {
+	physical, logical, err := client.GetTS(ctx)
+	return compose(physical, logical), err
 }
 
 // cached writes count keys and reads them, so that the region of each is in the client's cache.

@@ -44,7 +44,7 @@ func main() {
 	}
 	var s settings
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
-	flags.StringVar(&s.pd, "pd", "127.0.0.1:2379", "PD address")
+	flags.StringVar(&s.pd, "pd", "127.0.0.1:2379", "PD addresses, separated by commas")
 	flags.StringVar(&s.api, "api", "v1", "v1, v1ttl or v2: what the stores run")
 	flags.StringVar(&s.keyspace, "keyspace", "", "keyspace to work in (v2)")
 	flags.StringVar(&s.only, "only", "", "run only the cases whose name contains this")

@@ -21,7 +21,7 @@ func modeCases() []testCase {
 			// Without an answer client-go would retry for 20 s; a refusal is immediate.
 			ctx, cancel := context.WithTimeout(t.ctx, 10*time.Second)
 			defer cancel()
-			client, err := rawkv.NewClientWithOpts(ctx, []string{t.pd}, rawkv.WithAPIVersion(other))
+			client, err := rawkv.NewClientWithOpts(ctx, t.members(), rawkv.WithAPIVersion(other))
 			if err == nil {
 				defer client.Close()
 				err = client.Put(ctx, t.key("k"), []byte("v"))
@@ -51,7 +51,7 @@ func modeCases() []testCase {
 			t.equal("Scan", got, keys)
 		}},
 		{"[RAW-023] [KS-013] an unknown keyspace is refused", []string{"v2"}, func(t *trial) {
-			_, err := rawkv.NewClientWithOpts(t.ctx, []string{t.pd}, rawkv.WithAPIVersion(kvrpcpb.APIVersion_V2), rawkv.WithKeyspace("no-such-keyspace"))
+			_, err := rawkv.NewClientWithOpts(t.ctx, t.members(), rawkv.WithAPIVersion(kvrpcpb.APIVersion_V2), rawkv.WithKeyspace("no-such-keyspace"))
 			t.refused("NewClientWithOpts", err)
 		}},
 	}

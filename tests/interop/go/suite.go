@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -62,6 +63,7 @@ func runSuite(s *settings) {
 }
 
 func runCase(s *settings, number int, c testCase) (failed bool) {
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t := &trial{settings: s, ctx: ctx, prefix: fmt.Sprintf("case-%03d/", number)}
 	skip := ""
@@ -76,12 +78,12 @@ func runCase(s *settings, number int, c testCase) (failed bool) {
 			case stopTrial:
 				skip = stopped.skip
 			default:
-				t.failures = append(t.failures, fmt.Sprintf("client-go panicked: %v", stopped))
+				t.failures = append(t.failures, fmt.Sprintf("client-go panicked: %v\n%s", stopped, debug.Stack()))
 			}
 		}()
 		c.run(t)
 	}()
-	line := map[string]any{"case": c.name, "ok": len(t.failures) == 0}
+	line := map[string]any{"case": c.name, "ok": len(t.failures) == 0, "ms": time.Since(start).Milliseconds()}
 	if len(t.failures) > 0 {
 		line["failures"] = t.failures
 	} else if skip != "" {
@@ -103,11 +105,13 @@ func contains(list []string, item string) bool {
 // connect opens a raw client with the settings of the run; the trial closes it.
 func (t *trial) connect(options ...rawkv.ClientOpt) *rawkv.Client {
 	options = append([]rawkv.ClientOpt{rawkv.WithAPIVersion(t.version()), rawkv.WithKeyspace(t.keyspace)}, options...)
-	client, err := rawkv.NewClientWithOpts(t.ctx, []string{t.pd}, options...)
+	client, err := rawkv.NewClientWithOpts(t.ctx, t.members(), options...)
 	t.must("connect", err)
 	t.cleanups = append(t.cleanups, func() { _ = client.Close() })
 	return client
 }
+
+func (t *trial) members() []string { return strings.Split(t.pd, ",") }
 
 func (t *trial) key(name string) []byte { return []byte(t.prefix + name) }
 
