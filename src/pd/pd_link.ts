@@ -52,6 +52,12 @@ export interface PdOperationCall extends PdCall {
   readonly operation: Operation;
 }
 
+interface Attempts {
+  readonly allowFollower?: boolean;
+  /** Whether a request is under way that may be executed. */
+  readonly attempt: { isOpen: boolean };
+}
+
 /** Which member is called, and what it is told to do with the call. */
 export interface PdRoute {
   readonly address: string;
@@ -104,16 +110,25 @@ export class PdLink {
   }
 
   /** Calls a method of PD. Rejects when the deadline passes or trying again cannot help. */
-  call<I extends DescMessage, O extends DescMessage>(
+  async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     call: PdCall & { readonly allowFollower?: boolean },
   ): Promise<MessageShape<O>> {
-    return this.scope.run(
-      call.deadline,
-      `call ${method.name} of PD`,
-      (deadline) => this.#run(method, request, { ...call, deadline }),
-    );
+    const attempt = { isOpen: false };
+    try {
+      return await this.scope.run(
+        call.deadline,
+        `call ${method.name} of PD`,
+        (deadline) => this.#run(method, request, { ...call, deadline, attempt }),
+      );
+    } catch (error) {
+      // The scope does not wait for the attempt to hear that it was ended.
+      if (attempt.isOpen && call.isWrite === true && call.operation !== undefined) {
+        call.operation.isMaybeExecuted = true;
+      }
+      throw error;
+    }
   }
 
   /** Asks the members who is in PD, and who leads it. */
@@ -162,7 +177,7 @@ export class PdLink {
   async #run<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-    call: PdCall & { readonly allowFollower?: boolean },
+    call: PdCall & Attempts,
   ): Promise<MessageShape<O>> {
     const { deadline, operation: whole } = call;
     const operation = whole?.fork({ deadline }) ?? this.operation(`pd.${method.localName}`, deadline);
@@ -176,7 +191,7 @@ export class PdLink {
   async #attempts<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-    call: PdCall & { readonly operation: Operation; readonly allowFollower?: boolean },
+    call: PdOperationCall & Attempts,
   ): Promise<MessageShape<O>> {
     const { deadline, operation } = call;
     const what = `call ${method.name} of PD`;
@@ -186,6 +201,7 @@ export class PdLink {
     for (;;) {
       const route = (mayAskFollower ? this.#followerRoute() : undefined) ?? this.leaderRoute();
       operation.attempts++;
+      call.attempt.isOpen = true;
       let error: unknown;
       try {
         const attempt = deadline.within(call.attemptTimeoutMs ?? this.options.pdTimeoutMs);
@@ -196,13 +212,9 @@ export class PdLink {
       } catch (failure) {
         error = failure;
       }
-      if (call.isWrite === true && mayHaveHappened(error)) {
-        operation.isMaybeExecuted = true;
-      }
-      if (deadline.isAborted) {
-        if (call.isWrite === true) operation.isMaybeExecuted = true;
-        throw deadline.signal?.reason;
-      }
+      if (deadline.isAborted) throw deadline.signal?.reason;
+      call.attempt.isOpen = false;
+      if (call.isWrite === true && mayHaveHappened(error)) operation.isMaybeExecuted = true;
       this.noteFailure(route, error);
       if (deadline.isOver()) throw deadline.timeoutError(what, error);
       if (route.isFollower && mayAskFollower) {

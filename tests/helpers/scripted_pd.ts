@@ -23,7 +23,7 @@ export type Answer =
   | Readonly<Record<string, unknown>>
   | "silent"
   | { readonly refuse: keyof typeof ErrorType; readonly text?: string }
-  | { readonly status: number; readonly text?: string };
+  | { readonly grpc: number; readonly text?: string };
 
 /** Decides the answer to a call; undefined leaves it to the default. */
 export type Script = (call: SeenCall) => Answer | undefined;
@@ -91,8 +91,8 @@ export class ScriptedPd {
 
   #answer(call: ServerCall, desc: DescMessage, answer: Exclude<Answer, "silent">): void {
     const header = { clusterId: this.clusterId };
-    if ("status" in answer) {
-      return call.end({ code: Number(answer.status), message: String(answer.text ?? "") });
+    if ("grpc" in answer) {
+      return call.end({ code: Number(answer.grpc), message: String(answer.text ?? "") });
     }
     const fields = "refuse" in answer
       ? {
@@ -113,10 +113,10 @@ export class ScriptedPd {
     if (method === "GetMembers") return this.membersAnswer();
     const isForLeader = address === this.leader || "pd-forwarded-host" in metadata;
     if (!isForLeader && !("pd-allow-follower-handle" in metadata)) {
-      return { status: GRPC.UNAVAILABLE, text: "not leader" };
+      return { grpc: GRPC.UNAVAILABLE, text: "not leader" };
     }
     if ("header" in request && request.header?.clusterId !== this.clusterId) {
-      return { status: GRPC.FAILED_PRECONDITION, text: "mismatch cluster id" };
+      return { grpc: GRPC.FAILED_PRECONDITION, text: "mismatch cluster id" };
     }
     return {};
   }
@@ -143,8 +143,8 @@ export class ScriptedPd {
         const answer = this.onTso?.(count, call) ?? this.#tsoAnswer(call, count, header?.clusterId);
         if (answer === "silent") return;
         if (answer === "end") return call.end();
-        if ("status" in answer) {
-          return call.end({ code: Number(answer.status), message: String(answer.text ?? "") });
+        if ("grpc" in answer) {
+          return call.end({ code: Number(answer.grpc), message: String(answer.text ?? "") });
         }
         const fields = "refuse" in answer
           ? {
@@ -162,12 +162,12 @@ export class ScriptedPd {
   #tsoAnswer(call: ServerCall, count: number, clusterId: bigint | undefined): Answer {
     if (call.localAddress !== this.leader && !("pd-forwarded-host" in call.metadata)) {
       return {
-        status: GRPC.UNKNOWN,
+        grpc: GRPC.UNKNOWN,
         text: "generate timestamp failed, requested pd is not leader of cluster",
       };
     }
     if (clusterId !== this.clusterId) {
-      return { status: GRPC.FAILED_PRECONDITION, text: "mismatch cluster id" };
+      return { grpc: GRPC.FAILED_PRECONDITION, text: "mismatch cluster id" };
     }
     this.logical += BigInt(count);
     return { timestamp: { physical: BigInt(this.#wallMs()), logical: this.logical } };

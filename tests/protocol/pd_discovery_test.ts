@@ -193,7 +193,7 @@ test("[PD-020] close() ends waiting calls with `closed`, refuses new ones, and l
   const { clock, network, cluster, pd } = await pdSetup();
   cluster.on["GetAllStores"] = () => "silent";
   cluster.onTso = () => "silent";
-  cluster.on["GetRegion"] = () => ({ status: GRPC.UNAVAILABLE });
+  cluster.on["GetRegion"] = () => ({ grpc: GRPC.UNAVAILABLE });
   const pending = [pd.stores(), pd.timestamp(), pd.region("k")];
   const results = Promise.allSettled(pending);
   await clock.advance(900);
