@@ -100,6 +100,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
+// Node 22 has no `import.meta.main`.
+if (process.argv[1]?.endsWith("tikv.ts") === true) {
   process.exitCode = await main(process.argv.slice(2).filter((argument) => argument !== "--"));
 }
