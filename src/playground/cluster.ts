@@ -251,7 +251,8 @@ export class Cluster {
     });
   }
 
-  movePdLeader(name?: string): void {
+  /** The running member that leads next: the named one, or the one behind the present leader. */
+  nextPdLeader(name?: string): number | undefined {
     const current = this.leaderIndex ?? 0;
     const order = this.members.map((_, step) => (current + step + 1) % this.members.length);
     const next = order.find((index) => {
@@ -261,14 +262,14 @@ export class Cluster {
     if (name !== undefined && next === undefined) {
       throw new RangeError(`Cannot let "${name}" lead PD: it does not run`);
     }
-    this.leaderIndex = next;
+    return next;
   }
 
   stopMember(index: number): void {
     const member = this.members[index];
     if (member === undefined) return;
     member.isRunning = false;
-    if (this.leaderIndex === index) this.movePdLeader();
+    if (this.leaderIndex === index) this.leaderIndex = this.nextPdLeader();
   }
 
   startMember(index: number): void {

@@ -251,10 +251,18 @@ export class Playground implements AsyncDisposable {
     this.#cluster.storeOf(id).slowScore = score;
   }
 
-  /** Makes the named, or the next running, member lead PD. */
-  movePdLeader(name?: string): Promise<void> {
-    this.#cluster.movePdLeader(name);
-    return Promise.resolve();
+  /**
+   * Makes the named, or the next running, member lead PD. With `electionMs` there is no leader for
+   * that long, as in a real election; the promise resolves when it is over.
+   */
+  async movePdLeader(name?: string, options: { readonly electionMs?: number } = {}): Promise<void> {
+    const next = this.#cluster.nextPdLeader(name);
+    const { electionMs = 0 } = options;
+    if (electionMs > 0) {
+      this.#cluster.leaderIndex = undefined;
+      await new Promise<void>((resolve) => this.#cluster.after(electionMs, resolve));
+    }
+    this.#cluster.leaderIndex = next;
   }
 
   /** Stops a member of PD. If it led, the next running one does; with none, PD has no leader. */
