@@ -67,17 +67,16 @@ export class Http2Call implements WireStream, Waiter, SessionCall {
   send(message: Uint8Array): boolean {
     if (this.#isOver || this.#isHalfClosed) return false;
     const stream = this.#stream;
-    let waiting: number;
     if (stream === undefined) {
       this.#backlog.push(message);
-      waiting = this.#backlogBytes += message.byteLength + FRAME_HEADER_BYTES;
+      this.#backlogBytes += message.byteLength + FRAME_HEADER_BYTES;
+      if (this.#backlogBytes <= this.#plan.sendBufferBytes) return true;
     } else {
-      writeFrame(stream, message);
-      waiting = stream.writableLength;
+      // The stream says "drain" only after a write to which it said no, which it does early.
+      if (writeFrame(stream, message) || stream.writableLength <= this.#plan.sendBufferBytes) return true;
+      this.#hearDrain(stream);
     }
-    if (waiting <= this.#plan.sendBufferBytes) return true;
     this.#isDrainWanted = true;
-    if (stream !== undefined) this.#hearDrain(stream);
     return false;
   }
 
@@ -141,6 +140,7 @@ export class Http2Call implements WireStream, Waiter, SessionCall {
 
   #flushBacklog(stream: ClientHttp2Stream): void {
     const backlog = this.#backlog;
+    let hasRoom = true;
     const first = backlog[0];
     if (backlog.length === 1 && first !== undefined && this.#isHalfClosed) {
       // A unary call: headers, message and end in one turn.
@@ -150,12 +150,12 @@ export class Http2Call implements WireStream, Waiter, SessionCall {
         stream.end();
       }
     } else {
-      for (const message of backlog) writeFrame(stream, message);
+      for (const message of backlog) hasRoom = writeFrame(stream, message);
       if (this.#isHalfClosed) stream.end();
     }
     this.#backlog = [];
     if (!this.#isDrainWanted) return;
-    if (stream.writableLength > this.#plan.sendBufferBytes) this.#hearDrain(stream);
+    if (!hasRoom) this.#hearDrain(stream);
     else queueMicrotask(() => this.#drained());
   }
 
@@ -318,15 +318,13 @@ export class Http2Call implements WireStream, Waiter, SessionCall {
 }
 
 /** Small messages go out in one write with their header; large ones are not copied for it. */
-function writeFrame(stream: ClientHttp2Stream, message: Uint8Array): void {
-  if (message.byteLength <= COALESCE_BYTES) {
-    stream.write(encodeFrame(message));
-    return;
-  }
+function writeFrame(stream: ClientHttp2Stream, message: Uint8Array): boolean {
+  if (message.byteLength <= COALESCE_BYTES) return stream.write(encodeFrame(message));
   stream.cork();
   stream.write(frameHeader(message.byteLength));
-  stream.write(message);
+  const hasRoom = stream.write(message);
   stream.uncork();
+  return hasRoom;
 }
 
 function nameOfReset(code: number): string {

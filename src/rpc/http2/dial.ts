@@ -200,8 +200,11 @@ class DialAttempt implements Dialing {
 
   #discard(loss: ConnectionLost): void {
     this.#stopSniff?.();
-    this.#h2?.destroy(loss, http2.constants.NGHTTP2_CANCEL);
-    this.#socket?.destroy();
+    // Not from within an event of the session, there it takes Deno's process down.
+    this.#plan.clock.timer(0, () => {
+      this.#h2?.destroy(loss, http2.constants.NGHTTP2_CANCEL);
+      this.#socket?.destroy();
+    });
   }
 }
 

@@ -43,6 +43,7 @@ export async function listenHttp2(service: Service, options: ListenOptions = {})
   const server = createServer(options);
   const keep = (socket: Socket): void => {
     sockets.add(socket);
+    socket.setNoDelay(true);
     // A peer that goes away in the middle is its own business; the streams hear of it.
     socket.on("error", () => {});
     socket.once("close", () => sockets.delete(socket));

@@ -120,8 +120,8 @@ class Http2ServerCall implements ServerCall {
     if (!stream.headersSent) {
       stream.respond({ ":status": 200, "content-type": CONTENT_TYPE }, { waitForTrailers: true });
     }
-    stream.write(encodeFrame(message));
-    if (stream.writableLength <= SEND_BUFFER_BYTES) return true;
+    // The stream says "drain" only after a write to which it said no, which it does early.
+    if (stream.write(encodeFrame(message)) || stream.writableLength <= SEND_BUFFER_BYTES) return true;
     if (!this.#isDrainWanted) {
       this.#isDrainWanted = true;
       if (this.#onDrain !== undefined) this.#hearDrain();

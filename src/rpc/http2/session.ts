@@ -163,6 +163,7 @@ export class Session {
     if (this.#calls.size === 0) {
       this.#lastUsedAt = this.#clock.now();
       if (this.#state.t === "draining") return this.close(drained());
+      this.#wakeWithin(this.#plan.limits.idleCloseMs);
     }
     if (wasFull && this.#state.t === "ready") this.#owner.sessionHasRoom(this);
   }
@@ -202,14 +203,13 @@ export class Session {
     if (state.t === "connecting") {
       state.timer.cancel();
       state.dialing.cancel();
-    } else {
+      return;
+    }
+    // Not from within an event of the session, there it takes Deno's process down.
+    this.#clock.timer(0, () => {
       // Without an error the streams of Node and Deno just end, and their callers wait for ever.
       state.h2.destroy(loss, http2.constants.NGHTTP2_CANCEL);
       state.socket.destroy();
-    }
-    // Streams that had their trailers close in order first; what then is left has lost its answer.
-    if (this.#calls.size === 0) return;
-    this.#clock.timer(0, () => {
       for (const call of [...this.#calls]) call.lost(loss);
       this.#calls.clear();
     });
@@ -280,15 +280,22 @@ export class Session {
       return;
     }
     const left = this.#lastUsedAt + idleCloseMs - now;
-    if (left > 0 || this.#isVerifying) return this.#wakeWithin(Math.max(left, pingIntervalMs));
+    // A call that waits for the ping is about to use it.
+    if (this.#isVerifying) return this.#wakeWithin(pingIntervalMs);
+    if (left > 0) return this.#wakeWithin(left);
     this.drain(`it was idle for ${idleCloseMs} ms`);
   }
 
   #ping(h2: ClientHttp2Session): void {
     if (this.#pingTimer !== undefined) return;
     const { pingTimeoutMs } = this.#plan.limits;
-    this.#pingTimer = this.#clock.timer(pingTimeoutMs, () => {
+    const expire = (): void => {
       this.close(new ConnectionLost(`the peer did not answer a ping within ${pingTimeoutMs} ms`));
+    };
+    // When the program kept the event loop busy for that long, the answer may lie in the socket
+    // unread: timers fire before input is read, so the verdict waits for one more turn.
+    this.#pingTimer = this.#clock.timer(pingTimeoutMs, () => {
+      this.#pingTimer = this.#clock.timer(GRACE_MS, expire, { background: true });
     }, { background: true });
     try {
       h2.ping((error) => this.#pinged(error));
@@ -308,6 +315,9 @@ export class Session {
     if (this.#state.t === "ready") this.#owner.sessionHasRoom(this);
   }
 }
+
+/** Enough for a turn of the event loop. */
+const GRACE_MS = 5;
 
 function drained(): ConnectionLost {
   return new ConnectionLost("the connection was closed after its last call");
