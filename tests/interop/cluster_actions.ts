@@ -9,7 +9,7 @@ import type { Actions, Line } from "./go_session.ts";
 export function clusterActions(cluster: Playground, keyspace?: string): Actions {
   const options = keyspace === undefined ? {} : { keyspace };
   return {
-    async split(request) {
+    async split(request): Promise<void> {
       for (const key of request["keys"] as string[]) await cluster.split(parseHex(key), options);
     },
     moveLeader: (request) => cluster.moveLeader(keyOf(request), undefined, options),

@@ -71,7 +71,7 @@ func changeCases() []testCase {
 			t.timestamps(client)
 		}},
 		{"[RAW-024] readers and writers under splits, merges and leader moves see their own writes", everyAPI, func(t *trial) {
-			t.underChanges([]func(key []byte, step int) error{
+			t.underChanges(24, []func(key []byte, step int) error{
 				func(key []byte, _ int) error { return t.askSplit(key) },
 				func(key []byte, _ int) error { return t.askMoveLeader(key) },
 				func(key []byte, step int) error {
@@ -84,7 +84,7 @@ func changeCases() []testCase {
 		}},
 		{"[RAW-024] readers and writers while stores change their addresses see their own writes", everyAPI, func(t *trial) {
 			stores := t.storeIDs()
-			t.underChanges([]func(key []byte, step int) error{
+			t.underChanges(8, []func(key []byte, step int) error{
 				func(_ []byte, step int) error { return t.askReaddress(stores[step%len(stores)]) },
 				func(key []byte, _ int) error { return t.askMoveLeader(key) },
 			})
@@ -130,10 +130,10 @@ func (t *trial) storeIDs() []uint64 {
 	return ids
 }
 
-// underChanges has eight callers write and read while the cluster is changed 24 times. Each caller
+// underChanges has eight callers write and read while the cluster is changed. Each caller
 // owns its keys, so that whatever it reads must be what it wrote last.
-func (t *trial) underChanges(changes []func(key []byte, step int) error) {
-	const callers, steps = 8, 24
+func (t *trial) underChanges(steps int, changes []func(key []byte, step int) error) {
+	const callers = 8
 	client := t.connect()
 	var stop atomic.Bool
 	var calls atomic.Int64
