@@ -2,7 +2,7 @@
 
 import { Keyspace, type KeyspaceMeta, KeyspaceState } from "../../gen/keyspacepb_pb.ts";
 import { TikvError } from "../errors.ts";
-import { isPdText, PdError } from "./pd_error.ts";
+import { isPdText, isUnimplemented, PdError } from "./pd_error.ts";
 import type { PdCall, PdLink } from "./pd_link.ts";
 
 /** Whether a keyspace can be used. It can go forward from one state to the next, and back to `"enabled"` once. */
@@ -23,6 +23,7 @@ export interface PdKeyspace {
 /** The keyspaces of a cluster, one call each. */
 export class KeyspaceCalls {
   readonly #link: PdLink;
+  #hasLoadById = true;
 
   constructor(link: PdLink) {
     this.#link = link;
@@ -36,9 +37,19 @@ export class KeyspaceCalls {
 
   /** A keyspace by its id, in whatever state; undefined when there is none. */
   async byId(id: number, call: PdCall): Promise<PdKeyspace | undefined> {
-    const keyspace = { case: "id", value: id } as const;
-    const request = { header: this.#link.header, keyspace };
-    return await orUndefined(() => this.#link.call(Keyspace.method.loadKeyspaceByID, request, call));
+    if (this.#hasLoadById) {
+      const keyspace = { case: "id", value: id } as const;
+      const request = { header: this.#link.header, keyspace };
+      try {
+        return await orUndefined(() => this.#link.call(Keyspace.method.loadKeyspaceByID, request, call));
+      } catch (error) {
+        // PD 8.1 cannot do this, but it can list keyspaces from an id on.
+        if (!isUnimplemented(error)) throw error;
+        this.#hasLoadById = false;
+      }
+    }
+    const [first] = await this.page(id, 1, call);
+    return first?.id === id ? first : undefined;
   }
 
   /** A keyspace that can be used; every other one is a `keyspace-not-found` error. */

@@ -243,7 +243,8 @@ export class Pd {
    * Splits regions so that one begins at each of the keys. It resolves when the regions were split;
    * with `scatter`, PD then moves the new ones apart by itself.
    *
-   * PD does what it can in its own time: look at `finishedPercentage`.
+   * PD does what it can in its own time: `finishedPercentage` is its count of the keys at which it
+   * split. A key at which a region begins already is none of them.
    *
    * @example
    * ```ts
@@ -256,10 +257,15 @@ export class Pd {
    */
   split(keys: readonly KeyInput[], options: PdSplitOptions = {}): Promise<PdSplit> {
     const { scatter, group, ...rest } = options;
-    return this.#run("pd.split", rest, (call) => {
+    return this.#run("pd.split", rest, async (call) => {
       const bytes = keys.map((key) => toBytes(key));
-      if (bytes.length === 0) return Promise.resolve({ finishedPercentage: 100, regionIds: [] });
-      return this.#meta.splitRegions(bytes, { ...call, isWrite: true, scatter, group });
+      if (bytes.length === 0) return { finishedPercentage: 100, regionIds: [] };
+      const split = await this.#meta.splitRegions(bytes, { ...call, isWrite: true });
+      // Two calls, because PD's one for both is an error when no region had to be split.
+      if (scatter === true && split.regionIds.length > 0) {
+        await this.#meta.scatterRegions(split.regionIds, { ...call, isWrite: true, group });
+      }
+      return split;
     });
   }
 

@@ -153,7 +153,7 @@ export function isUnreachable(error: unknown): boolean {
 export function mayHaveHappened(error: unknown): boolean {
   if (!(error instanceof RpcError)) return false;
   if (error.origin !== "peer") return error.isMaybeExecuted;
-  return error.code in ACTION_OF_CODE ? !REFUSED_UNREAD.has(error.code) : error.code === GRPC.UNKNOWN;
+  return error.code in ACTION_OF_CODE && !REFUSED_UNREAD.has(error.code);
 }
 
 /** PD answers with these before it looks at the request. */

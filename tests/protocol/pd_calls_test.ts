@@ -117,8 +117,10 @@ test("a write whose answer was lost is undetermined when its time is up", async 
     timeoutMs: 4_000,
   });
   await rejectsKind(clock.run(storing), "undetermined");
-  cluster.on["StoreGlobalConfig"] = () => ({ grpc: GRPC.PERMISSION_DENIED });
-  await rejectsKind(clock.run(pd.config.store("/global/config", [{ name: "a" }])), "server");
+  for (const code of [GRPC.PERMISSION_DENIED, GRPC.UNKNOWN]) {
+    cluster.on["StoreGlobalConfig"] = () => ({ grpc: code, text: "refused" });
+    await rejectsKind(clock.run(pd.config.store("/global/config", [{ name: "a" }])), "server");
+  }
   await pd.close();
 });
 

@@ -107,7 +107,8 @@ test("[KS-012] keys go out and come back as the user knows them", async () => {
       return { splitFinishedPercentage: 50n, scatterFinishedPercentage: 20n, regionsId: [9n] };
     };
     assert.deepEqual(await clock.run(view.split([user])), { finishedPercentage: 100, regionIds: [9n] });
-    const scattered = await clock.run(view.split([user], { scatter: true }));
+    const call = { deadline: Deadline.never(clock), scatter: true };
+    const scattered = await clock.run(view.meta().splitRegions([user], call));
     assert.deepEqual(scattered, { finishedPercentage: 50, regionIds: [9n] });
     assert.deepEqual(seen, [wire, wire]);
   }
@@ -303,8 +304,15 @@ test("[PD-075] [KS-013] keyspaces are found by name, by id and as a list", async
     config: new Map([["gc_management_type", "unified"]]),
   });
   assert.equal((await clock.run(pd.keyspaces.getById(5)))?.name, "ks5");
-  assert.equal(await clock.run(pd.keyspaces.get("nowhere")), undefined);
   assert.equal(await clock.run(pd.keyspaces.getById(251)), undefined);
+  cluster.on["LoadKeyspaceByID"] = () => ({
+    grpc: GRPC.UNIMPLEMENTED,
+    text: "unknown method LoadKeyspaceByID",
+  });
+  assert.equal((await clock.run(pd.keyspaces.getById(5)))?.name, "ks5");
+  assert.equal(await clock.run(pd.keyspaces.getById(251)), undefined);
+  assert.equal(cluster.callsOf("LoadKeyspaceByID").length, 3, "asked once after it was found missing");
+  assert.equal(await clock.run(pd.keyspaces.get("nowhere")), undefined);
   assert.equal((await clock.run(pd.keyspaces.getEnabled("ks4"))).id, 4);
   for (
     const [name, state] of [["ks5", "disabled"], ["ks6", "archived"], ["ks7", "tombstone"], [
@@ -321,7 +329,22 @@ test("[PD-075] [KS-013] keyspaces are found by name, by id and as a list", async
   };
   await list();
   assert.deepEqual(listed, all.map((_, id) => id));
-  assert.equal(cluster.callsOf("GetAllKeyspaces").length, 3);
+  assert.equal(cluster.callsOf("GetAllKeyspaces").filter(({ request }) => request.limit > 1).length, 3);
+  await pd.close();
+});
+
+test("[PD-057] split() scatters the regions that came of it, and none when none did", async () => {
+  const { clock, cluster, pd } = await pdSetup();
+  cluster.on["SplitRegions"] = () => ({ finishedPercentage: 100n, regionsId: [8n, 9n] });
+  await clock.run(pd.split(["a", "b"], { scatter: true, group: "g" }));
+  const { request } = cluster.callsOf("ScatterRegion")[0] ?? {};
+  assert.deepEqual([request.regionsId, request.group], [[8n, 9n], "g"]);
+  cluster.on["SplitRegions"] = () => ({ finishedPercentage: 100n });
+  assert.deepEqual(await clock.run(pd.split(["a"], { scatter: true })), {
+    finishedPercentage: 100,
+    regionIds: [],
+  });
+  assert.equal(cluster.callsOf("ScatterRegion").length, 1);
   await pd.close();
 });
 

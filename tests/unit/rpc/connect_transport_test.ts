@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { createClient } from "@connectrpc/connect";
+import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import {
   GetStoreRequestSchema,
   GetStoreResponseSchema,
@@ -19,7 +19,17 @@ import type { ServerCall, ServerHandlers, Service } from "../../../src/rpc/serve
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 import { SeededRandom } from "../../../src/testing/seeded_random.ts";
 
-function setUp(service: Service, options: { maxQueuedBytes?: number; windowMessages?: number } = {}) {
+interface SetUp {
+  readonly clock: ManualClock;
+  readonly network: MemoryNetwork;
+  readonly connect: Transport;
+  readonly client: Client<typeof PD>;
+}
+
+function setUp(
+  service: Service,
+  options: { maxQueuedBytes?: number; windowMessages?: number } = {},
+): SetUp {
   const clock = new ManualClock();
   const network = new MemoryNetwork({ clock, random: new SeededRandom(1) }, options);
   network.listen("pd:1", service);
