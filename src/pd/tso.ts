@@ -143,11 +143,8 @@ export class Tso {
       route,
       leader,
       wire: openTsoStream(this.#link, route, {
-        onReply: (reply) => {
-          if (this.#stream === stream) this.#receive(reply, stream);
-        },
+        onReply: (reply) => this.#receive(reply, stream),
         onClose: (error) => {
-          if (this.#stream !== stream) return;
           this.#stream = undefined;
           this.#link.noteFailure(route, error);
           this.#broken(error, route);

@@ -177,6 +177,8 @@ test("[PD-011] with allowForwarding calls go through a follower until the leader
   await clock.advance(1_000);
   await clock.run(pd.stores());
   assert.equal(cluster.callsOf("GetAllStores").at(-1)?.address, "pd-1:2379");
+  network.isolate("pd-1:2379");
+  await clock.run(pd.stores());
   await pd.close();
   assert.equal(clock.pendingTimers, 0);
 });

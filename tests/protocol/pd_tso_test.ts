@@ -71,7 +71,7 @@ test("[PD-003] tsoBatchWaitMs lets the first caller wait for others", async () =
 test("[PD-032] a wrong count fails its batch only, with a protocol error", async () => {
   const { clock, cluster, pd } = await pdSetup();
   let answers = 0;
-  cluster.onTso = () => ++answers === 1 ? { count: 1 } : undefined;
+  cluster.onTso = () => ++answers === 1 ? { count: 1, timestamp: { physical: 5n, logical: 9n } } : undefined;
   const [a, b] = [pd.timestamp(), pd.timestamp()];
   a.catch(() => {});
   b.catch(() => {});
@@ -175,6 +175,7 @@ test("[PD-036] timestamps come from the new leader at once after a change, and g
   await clock.run(pd.members());
   got.push(await clock.run(pd.timestamp()));
   assert.equal(cluster.tsoStreams, 3);
+  assert.deepEqual(cluster.tsoCounts, [1, 1, 1, 1], "only the first change cost a request");
   assertIncreasing(got);
   await pd.close();
 });
