@@ -204,8 +204,11 @@ export interface ClientOptions {
   readonly revealKeys?: boolean | undefined;
   /** Refuses a cluster with another id. */
   readonly expectClusterId?: bigint | undefined;
-  /** Carries the calls to PD, for example gRPC-web through a proxy. */
-  readonly controlTransport?: ConnectTransport | undefined;
+  /**
+   * Carries the calls to PD, for example gRPC-web through a proxy: one transport for all members, or
+   * one for each address (`host:port`).
+   */
+  readonly controlTransport?: ConnectTransport | ((address: string) => ConnectTransport) | undefined;
   /** Clock and chance, for tests and embedded clusters. @default the system's */
   readonly environment?: Environment | undefined;
 }

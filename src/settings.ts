@@ -41,7 +41,7 @@ export interface Settings extends Readonly<Record<NumberSetting, number>> {
   readonly observe: Observer;
   readonly revealKeys: boolean;
   readonly expectClusterId: bigint | undefined;
-  readonly controlTransport: ConnectTransport | undefined;
+  readonly controlTransport: ConnectTransport | ((address: string) => ConnectTransport) | undefined;
   readonly environment: Environment;
 }
 
@@ -59,7 +59,9 @@ export function resolveSettings(options: ClientOptions = {}): Settings {
   checkFunction("observe", options.observe);
   checkMethods("logger", options.logger, ["debug", "info", "warn", "error"]);
   checkMethods("tracer", options.tracer, ["startSpan"]);
-  checkMethods("controlTransport", options.controlTransport, ["unary", "stream"]);
+  if (typeof options.controlTransport !== "function") {
+    checkMethods("controlTransport", options.controlTransport, ["unary", "stream"]);
+  }
   return Object.freeze({
     ...numbers,
     ...checkApi(options.apiVersion, options.keyspace),
