@@ -1,21 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-// client-go as the judge of the playground on ports: one test per case of the Go program and API
-// version. Skipped, loudly, only where Go is not installed.
+// client-go as the judge of the playground on ports: one test per case of the Go program and kind
+// of cluster. Skipped, loudly, only where Go is not installed.
 
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { Playground } from "../../src/playground/mod.ts";
+import type { PlaygroundOptions } from "../../src/playground/mod.ts";
 import { goProgram } from "../../tools/go_program.ts";
+import { createAuthority } from "../helpers/certificates.ts";
 import { clusterActions } from "./cluster_actions.ts";
-import { type Line, runGoSession, type SessionResult } from "./go_session.ts";
+import { runGoSession, type SessionResult } from "./go_session.ts";
 
 type Api = "v1" | "v1ttl" | "v2";
+
+/** A kind of cluster, and what is judged on it. */
+interface Judged {
+  readonly api: Api;
+  readonly only?: RegExp;
+  readonly withTls?: boolean;
+}
 
 /** A keyspace besides the one that a client takes without being told. */
 const KEYSPACE = "orders";
 
-/** Far above what the cases of one API version take. */
+/** Far above what the cases of one kind of cluster take. */
 const LIMIT_MS = 180_000;
+
+const JUDGED: Readonly<Record<string, Judged>> = {
+  "v1": { api: "v1" },
+  "v1ttl": { api: "v1ttl" },
+  "v2": { api: "v2" },
+  "v1ttl over mutual TLS": { api: "v1ttl", only: /RAW-0[01]|PD-03/, withTls: true },
+};
 
 const program = await goProgram("tests/interop/go");
 if (program.state === "absent") {
@@ -23,44 +42,67 @@ if (program.state === "absent") {
   test("client-go judges the playground", { skip: program.reason }, () => {});
 } else {
   const { path } = program;
-  const listed = await runGoSession(path, ["list"], { actions: {}, limitMs: LIMIT_MS });
+  const cases = await listCases(path);
   // The first test runs all cases, on all clusters at a time; every test then looks at its own.
-  let running: Record<Api, Promise<SessionResult>> | undefined;
-  for (const api of ["v1", "v1ttl", "v2"] as const) {
-    const suite = (): Promise<SessionResult> => {
-      running ??= { v1: judge(path, "v1"), v1ttl: judge(path, "v1ttl"), v2: judge(path, "v2") };
-      return running[api];
-    };
-    for (const { name, apis } of listed.lines as unknown as readonly { name: string; apis: Api[] }[]) {
-      if (apis.includes(api)) {
-        test(`${name} (client-go, ${api})`, { timeout: LIMIT_MS }, async () => check(await suite(), name));
-      }
+  let running: ReadonlyMap<string, Promise<SessionResult>> | undefined;
+  const resultOf = async (kind: string): Promise<SessionResult> => {
+    running ??= new Map(Object.entries(JUDGED).map(([name, judged]) => [name, judge(path, judged)]));
+    return await running.get(kind) ?? assert.fail();
+  };
+  for (const [kind, { api, only }] of Object.entries(JUDGED)) {
+    for (const { name, apis } of cases) {
+      if (!apis.includes(api) || only?.test(name) === false) continue;
+      test(
+        `${name} (client-go, ${kind})`,
+        { timeout: LIMIT_MS },
+        async () => check(await resultOf(kind), name),
+      );
     }
-    test(`client-go finishes all cases (${api})`, { timeout: LIMIT_MS }, async () => {
-      const { lines, stderr } = await suite();
+    test(`client-go finishes all cases (${kind})`, { timeout: LIMIT_MS }, async () => {
+      const { lines, stderr } = await resultOf(kind);
       assert.equal(lines.at(-1)?.["done"], true, stderr);
     });
   }
 }
 
-async function judge(path: string, api: Api): Promise<SessionResult> {
-  const isV2 = api === "v2";
-  await using cluster = await Playground.start({
-    stores: 3,
-    pdMembers: 3,
-    apiVersion: api,
-    ports: {},
-    ...(isV2 ? { keyspaces: [KEYSPACE] } : {}),
-  });
-  const args = ["suite", "--pd", cluster.pdAddresses.join(","), "--api", api];
-  if (isV2) args.push("--keyspace", KEYSPACE);
-  const actions = clusterActions(cluster, isV2 ? KEYSPACE : undefined);
-  return await runGoSession(path, args, { actions, limitMs: LIMIT_MS });
+async function listCases(path: string): Promise<readonly { readonly name: string; readonly apis: Api[] }[]> {
+  const { lines, stderr } = await runGoSession(path, ["list"], { actions: {}, limitMs: LIMIT_MS });
+  assert.equal(lines.length > 40, true, stderr);
+  return lines as unknown as readonly { readonly name: string; readonly apis: Api[] }[];
+}
+
+async function judge(path: string, { api, only, withTls }: Judged): Promise<SessionResult> {
+  const folder = await mkdtemp(join(tmpdir(), "tikv-interop-"));
+  const keyspace = api === "v2" ? KEYSPACE : undefined;
+  const ports = withTls === true ? { tls: await identities(folder) } : {};
+  const options: PlaygroundOptions = { stores: 3, pdMembers: 3, apiVersion: api, ports };
+  try {
+    await using cluster = await Playground.start(
+      keyspace === undefined ? options : { ...options, keyspaces: [keyspace] },
+    );
+    const args = ["suite", "--pd", cluster.pdAddresses.join(","), "--api", api, "--keyspace", keyspace ?? ""];
+    if (withTls === true) args.push("--tls", folder);
+    if (only !== undefined) args.push("--only", only.source);
+    return await runGoSession(path, args, { actions: clusterActions(cluster, keyspace), limitMs: LIMIT_MS });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Leaves the client's certificate in the folder and returns what the servers need. */
+async function identities(
+  folder: string,
+): Promise<{ readonly cert: string; readonly key: string; readonly ca: string }> {
+  const authority = createAuthority("Interop CA");
+  const client = authority.issue({ commonName: "client-go" });
+  const files = { "ca.pem": authority.cert, "cert.pem": client.cert, "key.pem": client.key };
+  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+  return { ...authority.issue({ ips: ["127.0.0.1"] }), ca: authority.cert };
 }
 
 /** Each failure says the call, what client-go answered and what TiKV promises. */
 function check({ lines, exitCode, stderr }: SessionResult, name: string): void {
-  const result = lines.find((line: Line) => line["case"] === name);
+  const result = lines.find((line) => line["case"] === name);
   if (result === undefined) {
     assert.fail(`the case did not end, the program ended with ${exitCode}: ${stderr}`);
   }

@@ -12,9 +12,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
 	"github.com/pingcap/log"
+	"github.com/tikv/client-go/v2/config"
 	"go.uber.org/zap"
 )
 
@@ -23,9 +25,18 @@ type settings struct {
 	api      string
 	keyspace string
 	only     string
+	tls      string
 	control  string
 	seed     uint
 	calls    int
+}
+
+func (s *settings) security() config.Security {
+	if s.tls == "" {
+		return config.Security{}
+	}
+	file := func(name string) string { return filepath.Join(s.tls, name) }
+	return config.NewSecurity(file("ca.pem"), file("cert.pem"), file("key.pem"), nil)
 }
 
 func (s *settings) isV2() bool   { return s.api == "v2" }
@@ -47,7 +58,8 @@ func main() {
 	flags.StringVar(&s.pd, "pd", "127.0.0.1:2379", "PD addresses, separated by commas")
 	flags.StringVar(&s.api, "api", "v1", "v1, v1ttl or v2: what the stores run")
 	flags.StringVar(&s.keyspace, "keyspace", "", "keyspace to work in (v2)")
-	flags.StringVar(&s.only, "only", "", "run only the cases whose name contains this")
+	flags.StringVar(&s.only, "only", "", "run only the cases whose name matches this expression")
+	flags.StringVar(&s.tls, "tls", "", "folder with ca.pem, cert.pem and key.pem")
 	flags.StringVar(&s.control, "control", "driver", "who changes the cluster: driver (standard input and output) or pd (its own calls)")
 	flags.UintVar(&s.seed, "seed", 1, "seed of the workload")
 	flags.IntVar(&s.calls, "calls", 300, "calls of the workload")

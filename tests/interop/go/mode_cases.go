@@ -21,7 +21,7 @@ func modeCases() []testCase {
 			// Without an answer client-go would retry for 20 s; a refusal is immediate.
 			ctx, cancel := context.WithTimeout(t.ctx, 10*time.Second)
 			defer cancel()
-			client, err := rawkv.NewClientWithOpts(ctx, t.members(), rawkv.WithAPIVersion(other))
+			client, err := rawkv.NewClientWithOpts(ctx, t.members(), rawkv.WithAPIVersion(other), rawkv.WithSecurity(t.security()))
 			if err == nil {
 				defer client.Close()
 				err = client.Put(ctx, t.key("k"), []byte("v"))

@@ -185,7 +185,7 @@ func pdCases() []testCase {
 }
 
 func (t *trial) connectPD() pd.Client {
-	client, err := pd.NewClientWithContext(t.ctx, "interop", t.members(), pd.SecurityOption{})
+	client, err := pd.NewClientWithContext(t.ctx, "interop", t.members(), pd.SecurityOption{CAPath: t.security().ClusterSSLCA, CertPath: t.security().ClusterSSLCert, KeyPath: t.security().ClusterSSLKey})
 	t.must("pd.NewClient", err)
 	t.cleanups = append(t.cleanups, client.Close)
 	return client

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -49,9 +50,9 @@ type trial struct {
 type stopTrial struct{ skip string }
 
 func runSuite(s *settings) {
-	failed := false
+	failed, only := false, regexp.MustCompile(s.only)
 	for i, c := range allCases() {
-		if !contains(c.apis, s.api) || !strings.Contains(c.name, s.only) {
+		if !contains(c.apis, s.api) || !only.MatchString(c.name) {
 			continue
 		}
 		failed = runCase(s, i, c) || failed
@@ -104,7 +105,7 @@ func contains(list []string, item string) bool {
 
 // connect opens a raw client with the settings of the run; the trial closes it.
 func (t *trial) connect(options ...rawkv.ClientOpt) *rawkv.Client {
-	options = append([]rawkv.ClientOpt{rawkv.WithAPIVersion(t.version()), rawkv.WithKeyspace(t.keyspace)}, options...)
+	options = append([]rawkv.ClientOpt{rawkv.WithAPIVersion(t.version()), rawkv.WithKeyspace(t.keyspace), rawkv.WithSecurity(t.security())}, options...)
 	client, err := rawkv.NewClientWithOpts(t.ctx, t.members(), options...)
 	t.must("connect", err)
 	t.cleanups = append(t.cleanups, func() { _ = client.Close() })
