@@ -60,7 +60,7 @@ function describe(bytes: Uint8Array): string | undefined {
 }
 
 /** How long the peer may take to say something. */
-const SNIFF_MS = 1000;
+const SNIFF_MS = 500;
 
 /** The preface of an HTTP/2 client and empty SETTINGS (RFC 9113 3.4). */
 const OPENING = Uint8Array.from([

@@ -97,7 +97,7 @@ export function describeTlsFailure(
   const code = codeOf(error);
   const text = error instanceof Error ? error.message : String(error);
   const name = material.serverName ?? target.serverName ?? target.host;
-  const known = code === undefined ? undefined : FAILURES[code];
+  const known = code === undefined ? undefined : FAILURES[code] ?? ALERTS[ALERT.exec(code)?.[1] ?? ""];
   // What OpenSSL says is for its authors; it stays in the cause.
   const seen = known === undefined ? text.trim() : known(name, error, material);
   const shown = code === undefined || seen.includes(code) ? seen : `${seen} (${code})`;
@@ -138,16 +138,27 @@ const FAILURES: Readonly<Record<string, Explain>> = {
   HOSTNAME_MISMATCH: WRONG_NAME,
   CERT_HAS_EXPIRED: EXPIRED,
   CERT_NOT_YET_VALID: EXPIRED,
-  // An alert is named after the protocol version in which it appeared first, or not.
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: CLIENT_REFUSED,
-  ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED: CLIENT_REFUSED,
-  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: CLIENT_REFUSED,
-  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: CLIENT_REFUSED,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: CLIENT_REFUSED,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: CLIENT_REFUSED,
-  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: CLIENT_REFUSED,
   ERR_SSL_WRONG_VERSION_NUMBER: NOT_TLS,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NOT_TLS,
+};
+
+/**
+ * Alerts are what the other side says (RFC 8446 6.2). The code of one begins differently with each
+ * runtime and version of TLS, such as `ERR_SSL_TLSV1_ALERT_UNKNOWN_CA`; it always ends in its name.
+ */
+const ALERT = /_ALERT_([A-Z_]+)$/;
+
+const ALERTS: Readonly<Record<string, Explain>> = {
+  CERTIFICATE_REQUIRED: CLIENT_REFUSED,
+  UNKNOWN_CA: CLIENT_REFUSED,
+  BAD_CERTIFICATE: CLIENT_REFUSED,
+  UNSUPPORTED_CERTIFICATE: CLIENT_REFUSED,
+  CERTIFICATE_UNKNOWN: CLIENT_REFUSED,
+  CERTIFICATE_EXPIRED: CLIENT_REFUSED,
+  CERTIFICATE_REVOKED: CLIENT_REFUSED,
+  ACCESS_DENIED: CLIENT_REFUSED,
+  HANDSHAKE_FAILURE: () => "the server refused the handshake",
+  UNRECOGNIZED_NAME: (name) => `the server does not serve the name "${name}"`,
 };
 
 /** The names in the certificate, where the runtime tells them. */
