@@ -19,12 +19,15 @@ export interface PdClusterInfo {
 export interface PdConfigItem {
   /** Without the path. */
   readonly name: string;
+  /** As it was stored. */
   readonly value: Uint8Array;
 }
 
 /** A change of the global configuration; without a value it is removed. */
 export interface PdConfigChange {
+  /** Without the path. */
   readonly name: string;
+  /** What it becomes. */
   readonly value?: Uint8Array | undefined;
 }
 

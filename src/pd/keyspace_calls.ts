@@ -10,13 +10,17 @@ export type PdKeyspaceState = "enabled" | "disabled" | "archived" | "tombstone";
 
 /** A keyspace as PD knows it. */
 export interface PdKeyspace {
+  /** The last three bytes of the prefix of its keys. */
   readonly id: number;
+  /** Unique in the cluster. */
   readonly name: string;
+  /** Whether it can be used. */
   readonly state: PdKeyspaceState;
   /** Seconds since 1970. */
   readonly createdAtSeconds: number;
   /** Seconds since 1970. */
   readonly stateChangedAtSeconds: number;
+  /** What it was created with. */
   readonly config: ReadonlyMap<string, string>;
 }
 

@@ -12,12 +12,15 @@ import type { PdChannel } from "./pd_channel.ts";
 
 /** A member of PD. */
 export interface PdMember {
+  /** Never used for another member. */
   readonly id: bigint;
+  /** As it was configured, such as `"pd-1"`. */
   readonly name: string;
   /** The URLs at which it serves clients. */
   readonly clientUrls: readonly string[];
   /** The URLs at which the other members reach it. */
   readonly peerUrls: readonly string[];
+  /** It leads PD. */
   readonly isLeader: boolean;
   /** Version of its program, such as `"v8.5.0"`; empty when it does not say. */
   readonly version: string;

@@ -35,14 +35,19 @@ export interface PdSplit {
 export interface PdScatter {
   /** Share of the regions for which moves were ordered, in percent. */
   readonly finishedPercentage: number;
+  /** The regions that PD could not move. */
   readonly failedRegionIds: readonly bigint[];
 }
 
 /** What PD does with a region at the moment, or did last. */
 export interface PdOperator {
+  /** The region. */
   readonly regionId: bigint;
+  /** PD's name of what it does, such as `"scatter-region"`. */
   readonly description: string;
+  /** What it touches, such as `"region,leader"`. */
   readonly kind: string;
+  /** How far it is, or how it ended. */
   readonly status: "success" | "timeout" | "cancel" | "replace" | "running";
 }
 

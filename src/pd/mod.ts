@@ -19,7 +19,7 @@
 
 export { Pd } from "./pd_client.ts";
 export type { PdRegionsOptions, PdScatterOptions, PdSplitOptions } from "./pd_client.ts";
-export type { PdOptions } from "./options.ts";
+export type { PdConnectionOptions, PdOptions } from "./options.ts";
 export type { ControlTransport } from "./pd_channel.ts";
 export type { PdClusterInfo, PdConfigChange, PdConfigItem } from "./cluster_state.ts";
 export { PdConfig } from "./config.ts";
@@ -27,8 +27,10 @@ export type { PdConfigLoadOptions } from "./config.ts";
 export { PdKeyspaces } from "./keyspaces.ts";
 export type { PdKeyspace, PdKeyspaceState } from "./keyspace_calls.ts";
 export type { PdMember } from "./members.ts";
-export { PdMeta } from "./meta.ts";
-export type { PdBatchScan, PdMetaCall, PdOperator, PdScatter, PdSplit } from "./meta.ts";
+export type { PdOperator, PdScatter, PdSplit } from "./meta.ts";
 export type { PdPeer, PdRegion, PdStore } from "./region.ts";
+export type { CallOptions, RegionId, StoreId, Timestamp } from "../types.ts";
+export type { BoundsInput, KeyRange, PrefixInput, RangeInput } from "../bytes/key_range.ts";
+export type { KeyInput } from "../bytes/utf8.ts";
 export { v1Codec, v1TtlCodec, v2Codec } from "../codec/keyspace.ts";
 export type { ApiKeyCodec, ApiVersion, KeyMode } from "../codec/keyspace.ts";

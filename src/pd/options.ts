@@ -8,10 +8,26 @@ import { resolveSettings, type Settings } from "../settings.ts";
 import type { ControlTransport } from "./pd_channel.ts";
 
 /** How the connections of a PD client are made; the same names as for a whole client. */
-type SharedOptions = Pick<ClientOptions, typeof SHARED_NAMES[number]>;
+export type PdConnectionOptions = Pick<
+  ClientOptions,
+  | "timeoutMs"
+  | "connectTimeoutMs"
+  | "pdTimeoutMs"
+  | "tls"
+  | "addressMap"
+  | "resolveAddress"
+  | "keepAliveMs"
+  | "keepAliveTimeoutMs"
+  | "idleCloseMs"
+  | "maxResponseBytes"
+  | "observe"
+  | "logger"
+  | "expectClusterId"
+  | "environment"
+>;
 
 /** Options of {@linkcode Pd.connect}. */
-export interface PdOptions extends SharedOptions {
+export interface PdOptions extends PdConnectionOptions {
   /** Ends connecting when aborted; it has no effect afterwards. */
   readonly signal?: AbortSignal | undefined;
   /**
@@ -101,7 +117,7 @@ const SHARED_NAMES = [
   "logger",
   "expectClusterId",
   "environment",
-] as const satisfies readonly (keyof ClientOptions)[];
+] as const satisfies readonly (keyof PdConnectionOptions)[];
 
 const NAMES: ReadonlySet<string> = new Set([
   ...SHARED_NAMES,

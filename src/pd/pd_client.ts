@@ -137,7 +137,11 @@ export class Pd {
     return new Pd(this.#core, view.keys);
   }
 
-  /** Regions and stores for the layers above, seen through `keys`. */
+  /**
+   * Regions and stores for the layers above, seen through `keys`.
+   *
+   * @internal
+   */
   meta(keys: ApiKeyCodec = this.#keys): PdMeta {
     return new PdMeta(this.#core.link, keys, this.#core.support);
   }

@@ -8,8 +8,11 @@ import { TikvError } from "../errors.ts";
 
 /** Part of a region's Raft group. */
 export interface PdPeer {
+  /** Never used for another peer. */
   readonly id: bigint;
+  /** The store that has it. */
   readonly storeId: bigint;
+  /** What it does in votes; the last two while the peers of the region change. */
   readonly role: "voter" | "learner" | "incoming-voter" | "demoting-voter";
   /** It votes but holds no data. */
   readonly isWitness: boolean;
@@ -17,6 +20,7 @@ export interface PdPeer {
 
 /** A region as PD knows it. */
 export interface PdRegion {
+  /** Of the two parts of a split, one keeps it. */
   readonly id: bigint;
   /** Counts changes of the peers. */
   readonly confVer: bigint;
@@ -26,7 +30,9 @@ export interface PdRegion {
   readonly start: Uint8Array;
   /** The first key after the region; empty when it is the last one of the keys that are seen. */
   readonly end: Uint8Array;
+  /** All of its peers. */
   readonly peers: readonly PdPeer[];
+  /** The peer that led when PD heard of the region last; undefined when it does not know. */
   readonly leader?: PdPeer | undefined;
   /** Ids of the peers that PD has not heard of for long. */
   readonly downPeers: readonly bigint[];
@@ -38,11 +44,13 @@ export interface PdRegion {
 
 /** A store as PD knows it. */
 export interface PdStore {
+  /** Stays the same when the store moves to another address. */
   readonly id: bigint;
   /** `host:port` at which it serves clients, as it advertises it. */
   readonly address: string;
   /** `"offline"`: its data is being moved away. `"tombstone"`: it was removed. */
   readonly state: "up" | "offline" | "tombstone";
+  /** Where it is, such as `zone` and `host`. */
   readonly labels: ReadonlyMap<string, string>;
   /** Version of its program, such as `"8.5.0"`. */
   readonly version: string;
