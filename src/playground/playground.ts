@@ -141,38 +141,32 @@ export class Playground implements AsyncDisposable {
 
   /** Splits a region so that one begins at the key. Does nothing where one already does. */
   split(key: KeyInput, options: KeyOptions = {}): Promise<void> {
-    this.#cluster.splitAt(this.#bound(key, options));
-    return Promise.resolve();
+    return settled(() => this.#cluster.splitAt(this.#bound(key, options)));
   }
 
   /** Merges the region that begins at the key into the one before it. */
   merge(key: KeyInput, options: KeyOptions = {}): Promise<void> {
-    this.#cluster.mergeAt(this.#bound(key, options));
-    return Promise.resolve();
+    return settled(() => this.#cluster.mergeAt(this.#bound(key, options)));
   }
 
   /** Makes another peer lead the region of a key or id: that on the given store, or the next running one. */
   moveLeader(region: KeyInput | bigint, storeId?: bigint, options: KeyOptions = {}): Promise<void> {
-    this.#cluster.moveLeader(this.#regionId(region, options), storeId);
-    return Promise.resolve();
+    return settled(() => this.#cluster.moveLeader(this.#regionId(region, options), storeId));
   }
 
   /** Leaves a region without a leader until `moveLeader()`. */
   dropLeader(region: KeyInput | bigint, options: KeyOptions = {}): Promise<void> {
-    this.#cluster.regions.setLeader(this.#regionId(region, options), undefined);
-    return Promise.resolve();
+    return settled(() => this.#cluster.regions.setLeader(this.#regionId(region, options), undefined));
   }
 
   /** Adds a peer of the region on a store, or changes the role of the one it has. */
   addPeer(region: KeyInput | bigint, storeId: bigint, role: PeerRole = "voter"): Promise<void> {
-    this.#cluster.regions.addPeer(this.#regionId(region, {}), storeId, role);
-    return Promise.resolve();
+    return settled(() => this.#cluster.regions.addPeer(this.#regionId(region, {}), storeId, role));
   }
 
   /** Takes the peer of the region on a store away. */
   removePeer(region: KeyInput | bigint, storeId: bigint): Promise<void> {
-    this.#cluster.removePeer(this.#regionId(region, {}), storeId);
-    return Promise.resolve();
+    return settled(() => this.#cluster.removePeer(this.#regionId(region, {}), storeId));
   }
 
   /** While frozen, PD does not hear of changes to regions, as when heartbeats are late. */
@@ -383,5 +377,15 @@ export class Playground implements AsyncDisposable {
     const index = this.#cluster.members.findIndex((member) => member.name === name);
     if (index < 0) throw new RangeError(`Cannot find member "${name}" of PD`);
     return index;
+  }
+}
+
+/** Does something at once, and reports a mistake as the promise of an action does. */
+function settled(action: () => unknown): Promise<void> {
+  try {
+    action();
+    return Promise.resolve();
+  } catch (error) {
+    return Promise.reject(error);
   }
 }

@@ -4,6 +4,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { MvccInfoSchema, MvccLockSchema, MvccWriteSchema } from "../../../gen/kvrpcpb_pb.ts";
 import { Op } from "../../../gen/kvrpcpb_pb.ts";
+import { equalBytes } from "../../bytes/compare.ts";
 import { decodeBytes } from "../../bytes/memcomparable.ts";
 import type { LockInfoInit } from "./mvcc_error.ts";
 import type { LastChange, Lock, LockKind, LockRecord, Version, WriteKind } from "./records.ts";
@@ -27,6 +28,11 @@ const WRITE_OPS: Readonly<Record<WriteKind, Op>> = {
 /** A key as clients know it. */
 export function rawKey(encoded: Uint8Array): Uint8Array {
   return decodeBytes(encoded);
+}
+
+/** Whether an encoded key is the primary of a transaction. */
+export function isPrimary(encoded: Uint8Array, primary: Uint8Array): boolean {
+  return equalBytes(rawKey(encoded), primary);
 }
 
 /** A lock record for an answer. Shared locks are wrapped in one that has no start timestamp. */

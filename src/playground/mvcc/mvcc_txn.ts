@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { compareBytes } from "../../bytes/compare.ts";
+import { KeyMap } from "../../bytes/key_map.ts";
 import type { LockInfoInit } from "./mvcc_error.ts";
 import { lockInfoOf } from "./lock_info.ts";
 import type { Lock, LockRecord, SharedLocks, Write } from "./records.ts";
@@ -48,6 +48,8 @@ export class MvccTxn {
   /** Whose command it is. Commands over locks of many transactions set it for each. */
   startTs: bigint;
   #changes: Change[] = [];
+  /** The last change of the lock column by key. */
+  #pendingLocks = new KeyMap<{ readonly lock: LockRecord | undefined }>();
   #onePcLocks: OnePcLock[] = [];
   #newLocks: LockInfoInit[] = [];
   #released: ReleasedLock[] = [];
@@ -73,16 +75,13 @@ export class MvccTxn {
 
   /** The lock column as it will be after the changes so far. */
   lock(key: Uint8Array): LockRecord | undefined {
-    for (let i = this.#changes.length - 1; i >= 0; i--) {
-      const change = this.#changes[i];
-      if (change?.column === "lock" && compareBytes(change.key, key) === 0) return change.lock;
-    }
-    return this.tables.lock(key);
+    const pending = this.#pendingLocks.get(key);
+    return pending === undefined ? this.tables.lock(key) : pending.lock;
   }
 
   putLock(key: Uint8Array, lock: LockRecord, isNew: boolean): void {
     if (isNew) this.#newLocks.push(lockInfoOf(key, lock));
-    this.#changes.push({ column: "lock", key, lock });
+    this.#setLock(key, lock);
   }
 
   /** Writes what is left of shared locks; the key is free when that is nothing. */
@@ -93,7 +92,7 @@ export class MvccTxn {
 
   unlock(key: Uint8Array, commitTs: bigint = 0n): void {
     this.#released.push({ key, startTs: this.startTs, commitTs });
-    this.#changes.push({ column: "lock", key, lock: undefined });
+    this.#setLock(key, undefined);
   }
 
   putWrite(key: Uint8Array, commitTs: bigint, write: Write): void {
@@ -126,6 +125,7 @@ export class MvccTxn {
   /** Forgets everything that was to be written. */
   clear(): void {
     this.#changes = [];
+    this.#pendingLocks = new KeyMap();
     this.#onePcLocks = [];
     this.#newLocks = [];
     this.#released = [];
@@ -141,6 +141,11 @@ export class MvccTxn {
       else if (change.lock !== undefined) bytes += lockBytes(change.lock);
     }
     return bytes;
+  }
+
+  #setLock(key: Uint8Array, lock: LockRecord | undefined): void {
+    this.#pendingLocks.set(key, { lock });
+    this.#changes.push({ column: "lock", key, lock });
   }
 }
 
