@@ -17,14 +17,14 @@ export interface BenchServer {
   close(): Promise<void>;
 }
 
-/** Starts the stub cluster on a free port of the loopback interface. */
-export async function startServer(program: string): Promise<BenchServer> {
-  const child = spawn(program, ["serve"], { cpu: SERVER_CPU, env: { GOMAXPROCS: "1" }, stdin: "null" });
+/** Starts a cluster that says where it serves on its first line. */
+export async function startServer(program: string, args: readonly string[]): Promise<BenchServer> {
+  const child = spawn(program, args, { cpu: SERVER_CPU, env: { GOMAXPROCS: "1" }, stdin: "null" });
   const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
     .getReader();
   const { value = "" } = await lines.read();
   const address = /^serving (\S+)$/.exec(value)?.[1];
-  if (address === undefined) throw new Error(`Cannot start the stub server: it said "${value}"`);
+  if (address === undefined) throw new Error(`Cannot start the server: it said "${value}"`);
   return {
     address,
     async close(): Promise<void> {
