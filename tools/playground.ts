@@ -56,9 +56,9 @@ const EXIT_USAGE = 2;
 /** Something to tell the user, without a stack. */
 class UsageError extends Error {}
 
-type Values = ReturnType<typeof parse>;
+type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>["values"];
 
-function parse(args: readonly string[]) {
+function parse(args: readonly string[]): Values {
   for (const arg of args) {
     if (!arg.startsWith("--")) continue;
     const name = arg.slice(2).split("=", 1)[0] ?? "";

@@ -30,8 +30,11 @@ export interface ClusterLimits {
 
 /** A store as PD and the other stores know it. */
 export interface StoreState {
+  /** Its id, which never changes. */
   readonly id: bigint;
+  /** `host:port` as PD advertises it. */
   address: string;
+  /** Whether it takes connections. */
   isRunning: boolean;
   /** `removed` is what the protocol calls a tombstone. */
   nodeState: "serving" | "removing" | "removed";
@@ -43,15 +46,21 @@ export interface StoreState {
   slowScore: number;
   /** How many health feedbacks it has sent; each carries its number. */
   feedbackCount: bigint;
+  /** Labels as PD shows them. */
   readonly labels: ReadonlyMap<string, string>;
 }
 
 /** A member of PD. */
 export interface MemberState {
+  /** Its id among the members. */
   readonly id: bigint;
+  /** Such as `pd-1`. */
   readonly name: string;
+  /** The URL that clients are told to use. */
   url: string;
+  /** `host:port` of that URL. */
   address: string;
+  /** Whether it takes connections. */
   isRunning: boolean;
 }
 
@@ -71,6 +80,7 @@ export interface ClusterOptions {
 export class CallCounts {
   readonly #counts = new Map<string, number>();
 
+  /** Counts one call. */
   add(method: string, place: string): void {
     for (const name of [method, `${method}@${place}`]) {
       this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
@@ -82,6 +92,7 @@ export class CallCounts {
     return this.#counts.get(place === undefined ? method : `${method}@${place}`) ?? 0;
   }
 
+  /** Begins again at 0. */
   clear(): void {
     this.#counts.clear();
   }

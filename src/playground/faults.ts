@@ -20,6 +20,7 @@ export interface FaultTarget {
   readonly storeId: bigint | undefined;
   /** The name of the PD member that was called; undefined for a store. */
   readonly member: string | undefined;
+  /** The region of the request, if it names one. */
   readonly regionId: bigint | undefined;
   /** The keys that the request names. */
   readonly keys: readonly Uint8Array[];
@@ -27,9 +28,13 @@ export interface FaultTarget {
 
 /** Which calls a rule hits; what is absent does not matter. */
 export interface FaultMatch {
+  /** One RPC, or one of several, such as `RawGet`. */
   readonly method?: string | readonly string[] | undefined;
+  /** The store that is called. */
   readonly storeId?: bigint | undefined;
+  /** The member of PD that is called, such as `pd-1`. */
   readonly member?: string | undefined;
+  /** The region that the request names. */
   readonly regionId?: bigint | undefined;
   /** A key that the request names, without the prefix of a keyspace. */
   readonly key?: KeyInput | undefined;
@@ -65,12 +70,15 @@ export interface FaultRule extends Disposable {
   readonly hits: number;
   /** Whether it can still hit. */
   readonly isActive: boolean;
+  /** Ends the rule. */
   remove(): void;
 }
 
 /** What the rules say about one call. */
 export interface FaultPlan {
+  /** How much later the call arrives. */
   readonly delayMs: number;
+  /** What else happens to it. */
   readonly effect: FaultEffect | undefined;
 }
 
@@ -79,6 +87,11 @@ export class Faults {
   readonly #random: Random;
   readonly #rules: Rule[] = [];
 
+  /**
+   * Starts without rules.
+   *
+   * @param random decides for rules with a probability
+   */
   constructor(random: Random) {
     this.#random = random;
   }

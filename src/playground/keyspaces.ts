@@ -5,11 +5,17 @@ import type { Clock } from "../async/clock.ts";
 
 /** A keyspace as PD keeps it. */
 export interface Keyspace {
+  /** A number of 24 bits, part of every key. */
   readonly id: number;
+  /** Its name, unique in the cluster. */
   readonly name: string;
+  /** Whether it may be used. */
   readonly state: KeyspaceState;
+  /** Second since 1970 in which it was made. */
   readonly createdAt: bigint;
+  /** Second since 1970 of the last change of state. */
   readonly stateChangedAt: bigint;
+  /** Settings by name. */
   readonly config: Readonly<Record<string, string>>;
 }
 

@@ -21,11 +21,21 @@ export { Playground } from "./playground.ts";
 export type { KeyOptions, PlaygroundConnectOptions } from "./playground.ts";
 export type { PlaygroundOptions, PlaygroundPorts, PlaygroundTls } from "./options.ts";
 export { fault } from "./fault.ts";
-export type { FaultEffect, FaultMatch, FaultRule, Faults, FaultTarget, RegionErrorInit } from "./faults.ts";
+export type {
+  FaultEffect,
+  FaultMatch,
+  FaultPlan,
+  FaultRule,
+  Faults,
+  FaultTarget,
+  RegionErrorInit,
+} from "./faults.ts";
 export type { ApiVersion } from "./api_version.ts";
 export type { CallCounts, ClusterLimits, ClusterMode, MemberState, StoreState } from "./cluster.ts";
 export type { Keyspace } from "./keyspaces.ts";
 export type { Peer, PeerRole, Region } from "./regions.ts";
-export type { SortedRange } from "./sorted_map.ts";
+export type { KeyInput } from "../bytes/utf8.ts";
+export { MemoryNetwork } from "../rpc/memory.ts";
+export type { LinkState, MemoryLink, MemoryNetworkOptions } from "../rpc/memory.ts";
 export { ManualClock } from "../testing/manual_clock.ts";
 export { SeededRandom } from "../testing/seeded_random.ts";

@@ -10,7 +10,9 @@ import type { ClusterLimits, ClusterMode } from "./cluster.ts";
 
 /** Certificates for the ports of a playground: PEM text. */
 export interface PlaygroundTls {
+  /** Certificate chain of the servers. */
   readonly cert: string | Uint8Array;
+  /** Key of the certificate. */
   readonly key: string | Uint8Array;
   /** Issuer of the clients' certificates; with it, clients must have one. */
   readonly ca?: string | Uint8Array | undefined;
@@ -44,7 +46,11 @@ export interface PlaygroundPorts {
 
 /** Options of `Playground.start()`. */
 export interface PlaygroundOptions {
-  /** @default {1} */
+  /**
+   * Number of stores.
+   *
+   * @default {1}
+   */
   readonly stores?: number | undefined;
   /**
    * Replicas of each region.
@@ -52,9 +58,17 @@ export interface PlaygroundOptions {
    * @default {3} or the number of stores when that is less
    */
   readonly replicas?: number | undefined;
-  /** @default {1} */
+  /**
+   * Number of members of PD.
+   *
+   * @default {1}
+   */
   readonly pdMembers?: 1 | 3 | undefined;
-  /** @default {"v1"} */
+  /**
+   * The API version of the stores.
+   *
+   * @default {"v1"}
+   */
   readonly apiVersion?: ApiVersion | undefined;
   /**
    * What the cluster is used for. V1 clusters encode region bounds by it; in V2 it only decides
@@ -77,7 +91,9 @@ export interface PlaygroundOptions {
   readonly network?: MemoryNetwork | undefined;
   /** Listens on real ports as well, for other processes. */
   readonly ports?: PlaygroundPorts | undefined;
+  /** Sizes beyond which stores refuse; TiKV's defaults for what is absent. */
   readonly limits?: Partial<ClusterLimits> | undefined;
+  /** The id of the cluster. */
   readonly clusterId?: bigint | undefined;
 }
 

@@ -32,8 +32,11 @@ export interface KeyOptions {
 export interface PlaygroundConnectOptions {
   /** Addresses of the members of PD. */
   readonly pd: readonly string[];
+  /** The way into the network in memory. */
   readonly transport: Transport;
+  /** Time and chance of the cluster, for the client to share. */
   readonly environment: Environment;
+  /** The API version of the stores. */
   readonly apiVersion: ApiVersion;
 }
 
@@ -81,10 +84,12 @@ export class Playground implements AsyncDisposable {
     return this.#cluster.members.map(({ address }) => address);
   }
 
+  /** The id that every request has to carry. */
   get clusterId(): bigint {
     return this.#cluster.clusterId;
   }
 
+  /** The API version of the stores. */
   get apiVersion(): ApiVersion {
     return this.#plan.apiVersion;
   }
@@ -304,6 +309,7 @@ export class Playground implements AsyncDisposable {
     return this.#closing;
   }
 
+  /** Stops everything, at the end of an `await using` scope. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -12,20 +12,27 @@ export type PeerRole = "voter" | "learner";
 
 /** One replica of a region. */
 export interface Peer {
+  /** Its id, unique in the cluster. */
   readonly id: bigint;
+  /** The store that it is on. */
   readonly storeId: bigint;
+  /** Whether it votes. */
   readonly role: PeerRole;
 }
 
 /** A region at one epoch. It never changes: every change makes a new one. */
 export interface Region {
+  /** Its id; kept by the right part of a split and by the target of a merge. */
   readonly id: bigint;
+  /** The first key, encoded as PD has it. */
   readonly start: Uint8Array;
+  /** The key behind the last, encoded as PD has it; empty for none. */
   readonly end: Uint8Array;
   /** Changes with the set of peers. */
   readonly confVer: bigint;
   /** Changes with the bounds. */
   readonly version: bigint;
+  /** The replicas, in the order in which they were added. */
   readonly peers: readonly Peer[];
   /** The peer that serves; undefined while none is elected. */
   readonly leader: Peer | undefined;

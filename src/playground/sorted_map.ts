@@ -10,7 +10,9 @@ export interface SortedEntry<V> {
 
 /** Which entries to walk over: `start` is in the range, `end` is not; an empty `end` is unbounded. */
 export interface SortedRange {
+  /** The first key. */
   readonly start: Uint8Array;
+  /** The key behind the last; empty for none. */
   readonly end: Uint8Array;
 }
 

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Error as RegionError } from "../../../gen/errorpb_pb.ts";
-import type { Context } from "../../../gen/kvrpcpb_pb.ts";
+import type { Context, RawGetResponse } from "../../../gen/kvrpcpb_pb.ts";
 import { PeerSchema, RegionEpochSchema } from "../../../gen/metapb_pb.ts";
 import { Tikv } from "../../../gen/tikvpb_pb.ts";
 import { create } from "@bufbuild/protobuf";
@@ -19,7 +19,11 @@ async function withCluster(body: (cluster: Playground) => Promise<void>): Promis
 }
 
 /** Reads "k" from the leader of its region as it was before, with changes to the Context. */
-async function read(cluster: Playground, changes: Changes, at?: { address?: string; key?: string }) {
+async function read(
+  cluster: Playground,
+  changes: Changes,
+  at?: { address?: string; key?: string },
+): Promise<RawGetResponse> {
   const region = cluster.regionOf("k");
   const { transport } = cluster.connectOptions();
   const address = at?.address ?? leaderAddress(cluster, region);
