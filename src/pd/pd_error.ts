@@ -95,6 +95,8 @@ const TEXTS: Readonly<
     ["not primary"],
     ["retry timeout"],
     ["mismatch callee id"],
+    // A member that is being stopped; newer ones say so with a code.
+    ["not started"],
   ],
   // Trap 48.
   "store-not-found": [["invalid store ID", "not found"]],
@@ -106,6 +108,11 @@ const TEXTS: Readonly<
 export function isPdText(error: unknown, about: keyof typeof TEXTS): boolean {
   const text = uncodedText(error);
   return TEXTS[about].some((words) => words.every((word) => text.includes(word)));
+}
+
+/** Tells whether PD gave an error no code that says more than that something went wrong. */
+export function isUncoded(error: unknown): boolean {
+  return uncodedText(error) !== "";
 }
 
 /** The text of an error that has no code which says more; empty when it has one. */

@@ -6,7 +6,7 @@ import { Deadline } from "../async/deadline.ts";
 import type { Operation } from "../async/operation.ts";
 import { TikvError } from "../errors.ts";
 import { type Timestamp, timestampOf } from "../types.ts";
-import { actionOf } from "./pd_error.ts";
+import { actionOf, isUncoded } from "./pd_error.ts";
 import type { PdLink, PdRoute } from "./pd_link.ts";
 import type { TsoReply } from "./tso_codec.ts";
 import { openTsoStream, type TsoStream } from "./tso_stream.ts";
@@ -218,7 +218,8 @@ export class Tso {
   #broken(error: unknown, route: PdRoute | undefined = this.#stream?.route, isRepeatable = false): void {
     this.#takeBack();
     this.#dropStream(error);
-    if (!isRepeatable && actionOf(error) === "fail") {
+    // PD reports whatever keeps it from making a timestamp without a code, a lost lead above all.
+    if (!isRepeatable && actionOf(error) === "fail" && !isUncoded(error)) {
       return this.#rejectAll(() =>
         TikvError.is(error) ? new TikvError(error.kind, error.message, { cause: error }) : error
       );

@@ -128,6 +128,8 @@ test("[PD-035] a stream that breaks is opened again, and who waits is asked for 
     { grpc: GRPC.UNKNOWN, text: "generate timestamp failed, requested pd is not leader of cluster" },
     { grpc: GRPC.UNAVAILABLE, text: "server not started" },
     { grpc: GRPC.UNKNOWN, text: "mismatch callee id" },
+    { grpc: GRPC.UNKNOWN, text: "server not started" },
+    { grpc: GRPC.UNKNOWN, text: "generate timestamp failed, maximum number of retries exceeded" },
     { refuse: "NOT_BOOTSTRAPPED" },
   ] as const;
   for (const end of ends) {

@@ -87,6 +87,7 @@ test("[PD-035] [TRAP-48] the texts without a code are looked for only in errors 
       "not primary",
       "retry timeout",
       "mismatch callee id",
+      "server not started",
     ]
   ) {
     assert.equal(isPdText(status(GRPC.UNKNOWN, text), "leader-changed"), true, text);
