@@ -139,10 +139,13 @@ export function unaryPort(
     cut: () => {
       cut();
       // Where a single connection cannot be cut, the call at least ends as if it had been.
-      call.end({ code: GRPC.UNAVAILABLE, message: "the connection was lost" });
+      call.end(LOST);
     },
   };
 }
 
 /** Bytes of an unfinished tag, which no message begins with. */
 export const CORRUPT: Uint8Array = new Uint8Array([0xff]);
+
+/** How a call ends where a single connection cannot be cut. */
+export const LOST: ServerStatus = { code: GRPC.UNAVAILABLE, message: "the connection was lost" };

@@ -18,6 +18,6 @@ export function pdService(scope: PdScope): Service {
   addKeyspaceMethods(table, scope);
   addGcMethods(table, scope);
   addMetaMethods(table, scope);
-  addHealth(table);
+  addHealth(table, scope.cluster, { storeId: undefined, member: scope.member.name, cut: () => scope.cut() });
   return table.service();
 }

@@ -5,7 +5,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import type { StoreSchema } from "../../gen/metapb_pb.ts";
 import { NodeState, StoreState as WireStoreState } from "../../gen/metapb_pb.ts";
-import type { MemberSchema } from "../../gen/pdpb_pb.ts";
+import type { MemberSchema, TsoResponse } from "../../gen/pdpb_pb.ts";
 import {
   AllocIDResponseSchema,
   BootstrapResponseSchema,
@@ -27,7 +27,7 @@ import {
 import { GRPC } from "../rpc/grpc_status.ts";
 import type { MemberState, StoreState } from "./cluster.ts";
 import type { PdScope } from "./pd_service.ts";
-import { checkCluster, errorHeader, forwardedTo, okHeader, pdUnary } from "./pd_service.ts";
+import { checkCluster, errorHeader, forwardedTo, okHeader, pdStream, pdUnary } from "./pd_service.ts";
 import type { ServiceTable } from "./service_table.ts";
 import { CallStatus } from "./service_table.ts";
 
@@ -125,50 +125,33 @@ const SHOWN_VERSION = "8.5.0";
 function addTimestamps(table: ServiceTable, scope: PdScope): void {
   const { cluster } = scope;
   const { method } = PD;
-  table.duplex(method.tso, (stream) => {
-    let last: Promise<void> = Promise.resolve();
-    let isWaiting = false;
-    const serve = (count: number): void => {
-      // The text is what clients look for to tell a lost leader from other failures.
-      if (cluster.leader !== (forwardedTo(scope, stream.call) ?? scope.member)) {
-        throw new CallStatus(GRPC.UNKNOWN, NOT_LEADER_TSO);
+  pdStream(table, scope, method.tso, (call) => {
+    let last: Promise<unknown> | undefined;
+    const take = (count: number): TsoResponse => {
+      if (cluster.leader !== (forwardedTo(scope, call) ?? scope.member)) {
+        throw new CallStatus(GRPC.UNKNOWN, TSO_NOT_LEADER);
       }
-      if (count === 0) {
-        throw new CallStatus(
-          GRPC.UNKNOWN,
-          "[PD:tso:ErrGenerateTimestamp]generate timestamp failed, tso count should be positive",
-        );
-      }
-      stream.send(create(TsoResponseSchema, {
+      if (count === 0) throw new CallStatus(GRPC.UNKNOWN, TSO_NO_COUNT);
+      return create(TsoResponseSchema, {
         header: okHeader(cluster),
         count,
         timestamp: cluster.oracle.next(count),
-      }));
+      });
     };
-    return {
-      onRequest: ({ header, count }) => {
-        cluster.counts.add(method.tso.name, scope.member.name);
-        checkCluster(cluster, header);
-        const waitMs = cluster.oracle.waitMs();
-        if (waitMs === 0 && !isWaiting) return serve(count);
-        // Answers leave in the order of the requests, also after a stall.
-        isWaiting = true;
-        const before = last;
-        const mine = new Promise<void>((resolve) => cluster.after(waitMs, resolve)).then(() => before).then(
-          () => {
-            if (last === mine) isWaiting = false;
-            serve(count);
-          },
-        );
-        last = mine;
-        mine.catch((error: unknown) => {
-          const isStatus = error instanceof CallStatus;
-          stream.end({
-            code: isStatus ? error.code : GRPC.UNKNOWN,
-            message: String(isStatus ? error.message : error),
-          });
+    return ({ header, count }) => {
+      checkCluster(cluster, header);
+      const waitMs = cluster.oracle.waitMs();
+      if (waitMs === 0 && last === undefined) return take(count);
+      // Answers leave in the order of the requests, also after a stall.
+      const before = last;
+      const mine: Promise<TsoResponse> = new Promise<void>((resolve) => cluster.after(waitMs, resolve))
+        .then(() => before)
+        .then(() => {
+          if (last === mine) last = undefined;
+          return take(count);
         });
-      },
+      last = mine;
+      return mine;
     };
   });
   pdUnary(table, scope, method.getMinTS, {
@@ -203,8 +186,10 @@ function addTimestamps(table: ServiceTable, scope: PdScope): void {
   });
 }
 
-const NOT_LEADER_TSO =
+// Clients look for "is not leader" to tell a lost leader from other failures.
+const TSO_NOT_LEADER =
   "[PD:tso:ErrGenerateTimestamp]generate timestamp failed, requested pd is not leader of cluster";
+const TSO_NO_COUNT = "[PD:tso:ErrGenerateTimestamp]generate timestamp failed, tso count should be positive";
 
 function memberMessage(member: MemberState): MessageInitShape<typeof MemberSchema> {
   return {

@@ -20,7 +20,7 @@ import {
 import { compareBytes } from "../bytes/compare.ts";
 import { compareEnds } from "../bytes/key_range.ts";
 import type { Cluster } from "./cluster.ts";
-import { checkCluster, errorHeader, okHeader, pdUnary } from "./pd_service.ts";
+import { checkCluster, errorHeader, okHeader, pdStream, pdUnary } from "./pd_service.ts";
 import type { PdScope } from "./pd_service.ts";
 import { peerMessage, regionMessage } from "./region_check.ts";
 import type { Region } from "./regions.ts";
@@ -64,7 +64,7 @@ export function addRegionMethods(table: ServiceTable, scope: PdScope): void {
         header: okHeader(cluster),
         regionMetas: regions.map(regionMessage),
         // An empty peer stands for no leader, so that both lists stay aligned.
-        leaders: regions.map(({ leader }) => leader === undefined ? {} : peerMessage(leader)),
+        leaders: regions.map(({ reportedLeader: leader }) => leader === undefined ? {} : peerMessage(leader)),
         regions: regions.map((region) => pdRegion(cluster, region)),
       });
     },
@@ -84,24 +84,24 @@ export function addRegionMethods(table: ServiceTable, scope: PdScope): void {
     },
   });
 
-  table.duplex(method.queryRegion, (stream) => ({
-    onRequest: (request) => {
-      cluster.counts.add(method.queryRegion.name, scope.member.name);
-      checkCluster(cluster, request.header);
-      const regionsById: Record<string, MessageInitShape<typeof RegionResponseSchema>> = {};
-      const idOf = (region: Region | undefined): bigint => {
-        if (region === undefined) return 0n;
-        regionsById[String(region.id)] = pdRegion(cluster, region);
-        return region.id;
-      };
-      const keyIdMap = request.keys.map((key) => idOf(regionAt(cluster, key)));
-      const prevKeyIdMap = request.prevKeys.map((key) => idOf(regionBefore(cluster, key)));
-      for (const id of request.ids) if (id !== 0n) idOf(regionOfId(cluster, id));
-      stream.send(
-        create(QueryRegionResponseSchema, { header: okHeader(cluster), keyIdMap, prevKeyIdMap, regionsById }),
-      );
-    },
-  }));
+  pdStream(table, scope, method.queryRegion, (_call) => (request) => {
+    checkCluster(cluster, request.header);
+    const regionsById: Record<string, MessageInitShape<typeof RegionResponseSchema>> = {};
+    const idOf = (region: Region | undefined): bigint => {
+      if (region === undefined) return 0n;
+      regionsById[String(region.id)] = pdRegion(cluster, region);
+      return region.id;
+    };
+    const keyIdMap = request.keys.map((key) => idOf(regionAt(cluster, key)));
+    const prevKeyIdMap = request.prevKeys.map((key) => idOf(regionBefore(cluster, key)));
+    for (const id of request.ids) if (id !== 0n) idOf(regionOfId(cluster, id));
+    return create(QueryRegionResponseSchema, {
+      header: okHeader(cluster),
+      keyIdMap,
+      prevKeyIdMap,
+      regionsById,
+    });
+  });
 
   pdUnary(table, scope, method.splitRegions, {
     role: "leader",
@@ -172,6 +172,7 @@ function regionBefore(cluster: Cluster, key: Uint8Array): Region | undefined {
 }
 
 function regionOfId(cluster: Cluster, id: bigint): Region | undefined {
+  if (cluster.knownRegions === cluster.regions.all()) return cluster.regions.byId(id);
   return cluster.knownRegions.find((region) => region.id === id);
 }
 
@@ -182,7 +183,7 @@ function pdRegion(
   const down = region.peers.filter(({ storeId }) => cluster.stores.get(storeId)?.isReportedDown === true);
   return {
     region: regionMessage(region),
-    ...(region.leader === undefined ? {} : { leader: peerMessage(region.leader) }),
+    ...(region.reportedLeader === undefined ? {} : { leader: peerMessage(region.reportedLeader) }),
     downPeers: down.map((peer) => ({ peer: peerMessage(peer), downSeconds: DOWN_SECONDS })),
   };
 }

@@ -2,13 +2,20 @@
 // What every call to a member of PD goes through (`validateRoleInRequest` and the middlewares of
 // PD's `server/grpc_service.go`).
 
-import type { DescMessage, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodUnary,
+  Message,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { GRPC } from "../rpc/grpc_status.ts";
 import type { ErrorType } from "../../gen/pdpb_pb.ts";
 import type { ServerCall } from "../rpc/server.ts";
 import type { Cluster, MemberState } from "./cluster.ts";
-import { deliver, unaryPort } from "./inject.ts";
+import type { FaultTarget } from "./faults.ts";
+import { CORRUPT, deliver, LOST, unaryPort } from "./inject.ts";
 import type { ServiceTable } from "./service_table.ts";
 import { CallStatus } from "./service_table.ts";
 import { keysOf } from "./store_command.ts";
@@ -71,13 +78,7 @@ export function pdUnary<I extends DescMessage, O extends DescMessage>(
   table.call(method, ({ call, request }) => {
     cluster.counts.add(method.name, scope.member.name);
     deliver(cluster, {
-      target: () => ({
-        method: method.name,
-        storeId: undefined,
-        member: scope.member.name,
-        regionId: regionIdOf(request),
-        keys: keysOf(request),
-      }),
+      target: () => targetOf(scope, method.name, request),
       output: method.output,
       port: unaryPort(
         call,
@@ -89,6 +90,45 @@ export function pdUnary<I extends DescMessage, O extends DescMessage>(
         return options.handler(request as MessageShape<I>, caller);
       },
     });
+  });
+}
+
+/**
+ * Adds a stream that answers each request with one message, with the count and the faults of a
+ * call for each of them.
+ */
+export function pdStream<I extends DescMessage, O extends DescMessage>(
+  table: ServiceTable,
+  scope: PdScope,
+  method: DescMethodBiDiStreaming<I, O>,
+  open: (call: ServerCall) => (request: MessageShape<I>) => MessageShape<O> | Promise<MessageShape<O>>,
+): void {
+  const { cluster } = scope;
+  table.duplex(method, (stream) => {
+    const handler = open(stream.call);
+    const send = (message: Message): void => stream.send(message as MessageShape<O>);
+    return {
+      onRequest: (request) => {
+        cluster.counts.add(method.name, scope.member.name);
+        deliver(cluster, {
+          target: () => targetOf(scope, method.name, request),
+          output: method.output,
+          port: {
+            reply: send,
+            misaddress: send,
+            corrupt: () => {
+              stream.call.send(CORRUPT);
+            },
+            end: (status) => stream.end(status),
+            cut: () => {
+              scope.cut();
+              stream.end(LOST);
+            },
+          },
+          execute: () => handler(request),
+        });
+      },
+    };
   });
 }
 
@@ -135,6 +175,16 @@ export function forwardedTo({ cluster, member }: PdScope, call: ServerCall): Mem
 
 function headerOf(request: Message): { readonly clusterId: bigint } | undefined {
   return "header" in request ? request.header as { readonly clusterId: bigint } | undefined : undefined;
+}
+
+function targetOf({ member }: PdScope, method: string, request: Message): FaultTarget {
+  return {
+    method,
+    storeId: undefined,
+    member: member.name,
+    regionId: regionIdOf(request),
+    keys: keysOf(request),
+  };
 }
 
 function regionIdOf(request: Message): bigint | undefined {

@@ -12,13 +12,10 @@ import { Cluster } from "./cluster.ts";
 import type { Faults } from "./faults.ts";
 import type { Keyspace } from "./keyspaces.ts";
 import { DEFAULT_KEYSPACE } from "./keyspaces.ts";
-import type { Sites } from "./node.ts";
-import { Node } from "./node.ts";
+import { Nodes } from "./nodes.ts";
 import type { PlaygroundOptions, PlaygroundPlan } from "./options.ts";
 import { planOf } from "./options.ts";
-import { pdService } from "./pd.ts";
 import type { PeerRole, Region } from "./regions.ts";
-import { storeService } from "./store.ts";
 
 /** How a key of an action is read. */
 export interface KeyOptions {
@@ -48,10 +45,7 @@ export class Playground implements AsyncDisposable {
   readonly #plan: PlaygroundPlan;
   readonly #cluster: Cluster;
   readonly #network: MemoryNetwork;
-  readonly #sites: Sites;
-  readonly #pdNodes: Node[] = [];
-  readonly #storeNodes = new Map<bigint, Node>();
-  #readdressed = 0;
+  readonly #nodes: Nodes;
   #closing: Promise<void> | undefined;
 
   private constructor(plan: PlaygroundPlan) {
@@ -59,7 +53,8 @@ export class Playground implements AsyncDisposable {
     const { environment, clusterId, apiVersion, mode, limits, stores, replicas } = plan;
     this.#cluster = new Cluster({ environment, clusterId, apiVersion, mode, limits, stores, replicas });
     this.#network = plan.network ?? new MemoryNetwork(environment);
-    this.#sites = { network: this.#network, clock: environment.clock, ports: plan.ports };
+    const sites = { network: this.#network, clock: environment.clock, ports: plan.ports };
+    this.#nodes = new Nodes(this.#cluster, sites);
   }
 
   /** Starts a cluster and resolves when it serves. */
@@ -191,13 +186,13 @@ export class Playground implements AsyncDisposable {
     store.isRunning = false;
     store.isReportedDown = options.isReportedDown ?? false;
     if (options.electsLeaders !== false) this.#cluster.leaveStore(id);
-    await this.#storeNodes.get(id)?.stop();
+    await this.#nodes.store(id).stop();
   }
 
   /** Starts a stopped store at its old address. Regions without a leader elect one on it. */
   async startStore(id: bigint): Promise<void> {
     const store = this.#cluster.storeOf(id);
-    await this.#storeNodes.get(id)?.restart();
+    await this.#nodes.store(id).restart();
     store.isRunning = true;
     store.isReportedDown = false;
     this.#cluster.electMissingLeaders();
@@ -206,19 +201,14 @@ export class Playground implements AsyncDisposable {
   /** Moves a running store to another address; nobody answers at the old one. */
   async readdressStore(id: bigint): Promise<void> {
     const store = this.#cluster.storeOf(id);
-    const node = this.#storeNodes.get(id);
-    if (node === undefined) throw new RangeError(`Cannot find the process of store ${id}`);
-    await node.stop();
-    this.#readdressed++;
-    await node.start(`store-${id}-${this.#readdressed}.playground:20160`, 0);
-    store.address = node.address;
+    store.address = await this.#nodes.moveStore(id);
     store.isRunning = true;
   }
 
   /** Adds a store. Every region gets a voter on it unless `isEmpty`. */
   async addStore(options: { readonly isEmpty?: boolean } = {}): Promise<bigint> {
     const id = this.#cluster.allocateId();
-    await this.#startStoreNode(id, 0);
+    await this.#nodes.startStore(id);
     if (options.isEmpty !== true) {
       for (const region of this.#cluster.regions.all()) this.#cluster.regions.addPeer(region.id, id);
     }
@@ -231,13 +221,12 @@ export class Playground implements AsyncDisposable {
     this.#cluster.evacuate(id);
     store.nodeState = "removed";
     store.isRunning = false;
-    await this.#storeNodes.get(id)?.stop();
-    this.#storeNodes.delete(id);
+    await this.#nodes.dropStore(id);
   }
 
   /** Loses every connection to a store, which goes on serving. */
   cutStore(id: bigint): void {
-    this.#storeNodes.get(id)?.cut();
+    this.#nodes.store(id).cut();
   }
 
   /** Makes a store refuse writes because its disk is full, or take them again. */
@@ -268,19 +257,19 @@ export class Playground implements AsyncDisposable {
   async stopPd(name: string): Promise<void> {
     const index = this.#memberIndex(name);
     this.#cluster.stopMember(index);
-    await this.#pdNodes[index]?.stop();
+    await this.#nodes.member(index).stop();
   }
 
   /** Starts a stopped member of PD at its old address. */
   async startPd(name: string): Promise<void> {
     const index = this.#memberIndex(name);
-    await this.#pdNodes[index]?.restart();
+    await this.#nodes.member(index).restart();
     this.#cluster.startMember(index);
   }
 
   /** Loses every connection to a member of PD, which goes on serving. */
   cutPd(name: string): void {
-    this.#pdNodes[this.#memberIndex(name)]?.cut();
+    this.#nodes.member(this.#memberIndex(name)).cut();
   }
 
   /** Holds back all timestamps for this long. */
@@ -315,17 +304,9 @@ export class Playground implements AsyncDisposable {
   }
 
   async #boot(): Promise<void> {
-    const { pdMembers, ports, stores, apiVersion, keyspaces, splitKeys } = this.#plan;
-    for (let i = 0; i < pdMembers; i++) {
-      await this.#startPdNode(
-        `pd-${i + 1}`,
-        ports?.pdPort === undefined || ports.pdPort === 0 ? 0 : ports.pdPort + i,
-      );
-    }
-    for (let i = 0; i < stores; i++) {
-      const first = ports?.storePort ?? 0;
-      await this.#startStoreNode(BigInt(i + 1), first === 0 ? 0 : first + i);
-    }
+    const { pdMembers, stores, apiVersion, keyspaces, splitKeys } = this.#plan;
+    for (let i = 1; i <= pdMembers; i++) await this.#nodes.startMember(`pd-${i}`);
+    for (let i = 1; i <= stores; i++) await this.#nodes.startStore(BigInt(i));
     if (apiVersion === "v2") {
       this.#cluster.splitKeyspace(0);
       for (const name of keyspaces) this.createKeyspace(name);
@@ -334,36 +315,10 @@ export class Playground implements AsyncDisposable {
     this.#cluster.spreadLeaders();
   }
 
-  async #startPdNode(name: string, port: number): Promise<void> {
-    const member: MemberState = {
-      id: this.#cluster.allocateId(),
-      name,
-      url: "",
-      address: "",
-      isRunning: true,
-    };
-    const node: Node = new Node(
-      this.#sites,
-      pdService({ cluster: this.#cluster, member, cut: () => node.cut() }),
-    );
-    this.#pdNodes.push(node);
-    await node.start(`${name}.playground:2379`, port);
-    member.address = node.address;
-    member.url = `${this.#plan.ports?.tls === undefined ? "http" : "https"}://${node.address}`;
-    this.#cluster.members.push(member);
-  }
-
-  async #startStoreNode(id: bigint, port: number): Promise<void> {
-    const node: Node = new Node(this.#sites, storeService(this.#cluster, id, () => node.cut()));
-    this.#storeNodes.set(id, node);
-    await node.start(`store-${id}.playground:20160`, port);
-    this.#cluster.addStore(id, node.address);
-  }
-
   async #stopAll(): Promise<void> {
     this.#cluster.faults.clear();
     this.#cluster.stopTimers();
-    await Promise.all([...this.#pdNodes, ...this.#storeNodes.values()].map((node) => node.stop()));
+    await this.#nodes.stopAll();
   }
 
   #bound(key: KeyInput, { isEncoded, keyspace }: KeyOptions): Uint8Array {

@@ -36,6 +36,8 @@ export interface Region {
   readonly peers: readonly Peer[];
   /** The peer that serves; undefined while none is elected. */
   readonly leader: Peer | undefined;
+  /** The last leader that PD heard of, which may be gone. */
+  readonly reportedLeader: Peer | undefined;
   /** Changes with every election. */
   readonly term: bigint;
 }
@@ -71,6 +73,7 @@ export class RegionMap {
       version: INITIAL_EPOCH,
       peers,
       leader: peers[0],
+      reportedLeader: peers[0],
       term: INITIAL_TERM,
     };
     this.#sorted = [region];
@@ -115,14 +118,16 @@ export class RegionMap {
     for (const key of cuts) {
       const peers = region.peers.map((peer): Peer => ({ ...peer, id: this.#allocate() }));
       const leader = peers.find((peer) => peer.storeId === region.leader?.storeId);
+      const id = this.#allocate();
       parts.push({
         ...region,
-        id: this.#allocate(),
+        id,
         start,
         end: key,
         version,
         peers,
         leader,
+        reportedLeader: leader,
         term: INITIAL_TERM,
       });
       start = key;
@@ -171,7 +176,8 @@ export class RegionMap {
       throw new RangeError(`Cannot make store ${storeId} lead region ${id}: it has no voter of it`);
     }
     if (leader?.id === region.leader?.id) return region;
-    return this.#update({ ...region, leader, term: region.term + 1n });
+    const reportedLeader = leader ?? region.reportedLeader;
+    return this.#update({ ...region, leader, reportedLeader, term: region.term + 1n });
   }
 
   addPeer(id: bigint, storeId: bigint, role: PeerRole = "voter"): Region {
@@ -193,6 +199,7 @@ export class RegionMap {
       peers,
       confVer: region.confVer + 1n,
       leader: hasLostLeader ? undefined : region.leader,
+      reportedLeader: region.reportedLeader?.storeId === storeId ? undefined : region.reportedLeader,
     });
   }
 

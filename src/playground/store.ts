@@ -111,6 +111,6 @@ function tableOf(host: BatchHost): Service {
     });
   }
   table.duplex(Tikv.method.batchCommands, (stream) => serveBatch(host, stream));
-  addHealth(table);
+  addHealth(table, cluster, { storeId, member: undefined, cut: host.cut });
   return table.service();
 }

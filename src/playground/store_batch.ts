@@ -10,7 +10,7 @@ import {
   BatchCommandsResponseSchema,
 } from "../../gen/tikvpb_pb.ts";
 import { GRPC } from "../rpc/grpc_status.ts";
-import { CORRUPT, deliver } from "./inject.ts";
+import { CORRUPT, deliver, LOST } from "./inject.ts";
 import type { ReplyPort } from "./inject.ts";
 import type { ReplyStream, RequestSink } from "./service_table.ts";
 import { healthFeedback } from "./store_admin.ts";
@@ -95,7 +95,7 @@ export function serveBatch(
       },
       cut: () => {
         host.cut();
-        stream.end({ code: GRPC.UNAVAILABLE, message: "the connection was lost" });
+        stream.end(LOST);
       },
     };
   };
@@ -142,6 +142,7 @@ export function serveBatch(
 
   return {
     onRequest: (batch) => {
+      cluster.counts.add("BatchCommands", `store-${host.scope.storeId}`);
       isHandling = true;
       try {
         batch.requests.forEach(({ cmd }, index) => accept(batch.requestIds[index] ?? 0n, cmd));

@@ -5,7 +5,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { WaitForEntrySchema } from "../../../gen/deadlock_pb.ts";
 import type { KeyErrorSchema, LockInfoSchema, MvccInfoSchema } from "../../../gen/kvrpcpb_pb.ts";
-import { Assertion, WriteConflict_Reason } from "../../../gen/kvrpcpb_pb.ts";
+import type { Assertion } from "../../../gen/kvrpcpb_pb.ts";
+import { WriteConflict_Reason } from "../../../gen/kvrpcpb_pb.ts";
 
 /** A lock as the protocol shows it. */
 export type LockInfoInit = MessageInitShape<typeof LockInfoSchema>;
@@ -119,7 +120,7 @@ export function keyErrorOf(fault: Fault): KeyErrorInit {
           conflict_commit_ts: conflictCommitTs,
           key,
           primary,
-          reason: WriteConflict_Reason[reason],
+          reason: reasonName(reason),
         }),
       };
     }
@@ -176,6 +177,11 @@ export function keyErrorOf(fault: Fault): KeyErrorInit {
 export function faultOf(error: unknown): Fault {
   if (error instanceof MvccError) return error.fault;
   throw error;
+}
+
+function reasonName(reason: WriteConflict_Reason): string {
+  const found = Object.entries(WriteConflict_Reason).find(([, value]) => value === reason);
+  return found?.[0] ?? String(reason);
 }
 
 type DebugValue = bigint | Uint8Array | string | boolean | undefined;

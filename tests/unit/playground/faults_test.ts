@@ -9,7 +9,8 @@ import { Tikv } from "../../../gen/tikvpb_pb.ts";
 import type { FaultTarget } from "../../../src/playground/mod.ts";
 import { fault, ManualClock, Playground, SeededRandom } from "../../../src/playground/mod.ts";
 import { Faults } from "../../../src/playground/faults.ts";
-import { bytes, contextFor, leaderAddress, unary } from "./gen_client.ts";
+import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
+import { bytes, contextFor, leaderAddress, openStream, unary } from "./gen_client.ts";
 
 function target(changes: Partial<FaultTarget> = {}): () => FaultTarget {
   return () => ({
@@ -128,6 +129,28 @@ test("unary calls meet faults: errors of regions, requests and gRPC, corrupt and
   await assert.rejects(call(), { origin: "transport", isMaybeExecuted: true });
   assert.equal((await call()).error, "");
   assert.equal(cluster.calls.get("RawPut"), 6);
+});
+
+test("streams of PD and health checks meet faults too", async () => {
+  const clock = new ManualClock();
+  await using cluster = await Playground.start({ clock });
+  const { transport } = cluster.connectOptions();
+  const header = { clusterId: cluster.clusterId };
+  const pd = "pd-1.playground:2379";
+  cluster.faults.add({ method: "Tso", times: 1 }, fault.dropReply());
+  const tso = openStream(transport, pd, PD.method.tso);
+  tso.send({ header, count: 5 });
+  tso.send({ header, count: 1 });
+  assert.equal((await tso.until(1))[0]?.timestamp?.logical, 6n);
+  cluster.faults.add({ method: "Tso", times: 1 }, fault.cutStream());
+  tso.send({ header, count: 1 });
+  assert.equal((await tso.closed).origin, "transport");
+  cluster.faults.add({ method: "QueryRegion", times: 1 }, fault.pdError(ErrorType.NOT_BOOTSTRAPPED));
+  const query = openStream(transport, pd, PD.method.queryRegion);
+  query.send({ header, keys: [bytes("k")] });
+  assert.equal((await query.until(1))[0]?.header?.error?.type, ErrorType.NOT_BOOTSTRAPPED);
+  cluster.faults.add({ method: "Check", storeId: 1n }, fault.grpcStatus(14, "not now"));
+  await assert.rejects(unary(transport, "store-1.playground:20160", Health.method.check, {}), { code: 14 });
 });
 
 test("calls to PD meet faults, of one member if wanted", async () => {

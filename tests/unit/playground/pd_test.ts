@@ -149,6 +149,14 @@ test("[PD-051] a query stream maps keys to ids by position, and leaves unknown i
   assert.equal((await stream.closed).code, 9);
 });
 
+test("PD goes on telling the last leader of a region that lost it", async () => {
+  await using caller = await start();
+  await caller.cluster.moveLeader("k", 3n);
+  await caller.cluster.dropLeader("k");
+  const { leader } = await caller.call(method.getRegion, { regionKey: bytes("k") });
+  assert.equal(leader?.storeId, 3n);
+});
+
 test("while its regions are frozen PD tells old ones", async () => {
   await using caller = await start();
   caller.cluster.freezePdRegions(true);

@@ -73,14 +73,18 @@ test("merge() joins in both directions and refuses regions that are not neighbou
   assert.equal(map.all()[0]?.id, second.id);
 });
 
-test("setLeader() changes the term and nothing else", () => {
+test("setLeader() changes the term and what PD hears of, and nothing else", () => {
   const map = newMap();
   const before = map.byKey(bytes("k"));
   const after = map.setLeader(before.id, 3n);
-  assert.deepEqual({ ...after, leader: before.leader, term: before.term }, before);
+  assert.deepEqual(
+    { ...after, leader: before.leader, reportedLeader: before.leader, term: before.term },
+    before,
+  );
   assert.equal(after.leader?.storeId, 3n);
   assert.equal(after.term, before.term + 1n);
-  assert.equal(map.setLeader(before.id, undefined).leader, undefined);
+  const without = map.setLeader(before.id, undefined);
+  assert.deepEqual([without.leader, without.reportedLeader?.storeId], [undefined, 3n]);
   assert.throws(() => map.setLeader(before.id, 9n), RangeError);
 });
 
