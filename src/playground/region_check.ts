@@ -32,8 +32,6 @@ export class RegionRefusal extends Error {
 /** What a request wants to do, as far as the checks care. */
 export interface RegionAccess {
   readonly isWrite: boolean;
-  /** Administrative requests (split) must also know the current peers. */
-  readonly checksConfVer?: boolean | undefined;
 }
 
 /** TiKV attaches at most this many regions to the answer to a stale epoch. */
@@ -72,7 +70,7 @@ export function checkRegion(
   if (term !== 0n && region.term > term + 1n) {
     throw new RegionRefusal({ message: "stale command", staleCommand: {} });
   }
-  checkEpoch(cluster, storeId, region, context, access.checksConfVer === true);
+  checkEpoch(cluster, storeId, region, context);
   if (access.isWrite && cluster.stores.get(storeId)?.isFull === true) {
     const reason =
       "propose failed: tikv disk full, cmd diskFullOpt=AllowedOnAlmostFull, leader diskUsage=AlreadyFull";
@@ -155,12 +153,10 @@ function checkEpoch(
   storeId: bigint,
   region: Region,
   context: Context | undefined,
-  checksConfVer: boolean,
 ): void {
   const epoch = context?.regionEpoch;
   if (epoch === undefined) throw new RegionRefusal({ message: `"missing epoch!"` });
-  const isSame = epoch.version === region.version && (!checksConfVer || epoch.confVer === region.confVer);
-  if (isSame) return;
+  if (epoch.version === region.version) return;
   const current = `conf_ver: ${region.confVer} version: ${region.version}`;
   const sent = `conf_ver: ${epoch.confVer} version: ${epoch.version}`;
   const regions = [region, ...siblingsOf(cluster, storeId, region, epoch.version)];

@@ -126,6 +126,23 @@ test("a stale version is refused with the region and those split off since", () 
     );
   }));
 
+test("regions that were split off from one that was split off are told as well", () =>
+  withCluster(async (cluster) => {
+    const before = cluster.regionOf("k");
+    await cluster.split("f");
+    await cluster.split("c");
+    const { transport } = cluster.connectOptions();
+    const request = { context: contextFor(before), key: bytes("k") };
+    const { regionError } = await unary(
+      transport,
+      leaderAddress(cluster, before),
+      Tikv.method.rawGet,
+      request,
+    );
+    const current = regionError?.epochNotMatch?.currentRegions ?? [];
+    assert.deepEqual(current.map(({ startKey }) => startKey), [bytes("f"), bytes("c"), bytes("")]);
+  }));
+
 test("an older split is not told again to a request that knows it", () =>
   withCluster(async (cluster) => {
     await cluster.split("b");
