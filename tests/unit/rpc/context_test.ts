@@ -16,6 +16,8 @@ import { arbitraryMessage, plain } from "../../helpers/arbitrary_message.ts";
 // Fields of the message that no caller of this client sets.
 const UNUSED = ["term", "appliedIndex", "traceContext", "sourceStmt", "keyspaceIdentity"];
 
+const NEGATIVE = -1;
+
 const REGION = {
   regionId: 2n ** 60n,
   confVer: 5n,
@@ -66,10 +68,10 @@ test("[RPC-029] every field that a request can add is read back by the generated
     const wanted = create(ContextSchema, {
       ...any,
       // No enum of ours is negative, and 32 bits are enough for a duration.
-      priority: Math.abs(any.priority),
-      isolationLevel: Math.abs(any.isolationLevel),
-      diskFullOpt: Math.abs(any.diskFullOpt),
-      requestOrigin: Math.abs(any.requestOrigin),
+      priority: any.priority === NEGATIVE ? 0 : any.priority,
+      isolationLevel: any.isolationLevel === NEGATIVE ? 0 : any.isolationLevel,
+      diskFullOpt: any.diskFullOpt === NEGATIVE ? 0 : any.diskFullOpt,
+      requestOrigin: any.requestOrigin === NEGATIVE ? 0 : any.requestOrigin,
       maxExecutionDurationMs: BigInt.asUintN(32, any.maxExecutionDurationMs),
       ...(control === undefined ? {} : {
         resourceControlContext: {
