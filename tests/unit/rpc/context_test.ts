@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
-import { type Context, ContextSchema } from "../../../gen/kvrpcpb_pb.ts";
+import { type Context, ContextSchema, ResourceControlContextSchema } from "../../../gen/kvrpcpb_pb.ts";
 import {
   type ContextFields,
   encodeContext,
