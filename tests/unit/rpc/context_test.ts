@@ -74,10 +74,10 @@ test("[RPC-029] every field that a request can add is read back by the generated
       requestOrigin: any.requestOrigin === NEGATIVE ? 0 : any.requestOrigin,
       maxExecutionDurationMs: BigInt.asUintN(32, any.maxExecutionDurationMs),
       ...(control === undefined ? {} : {
-        resourceControlContext: {
+        resourceControlContext: create(ResourceControlContextSchema, {
           resourceGroupName: control.name,
           overridePriority: BigInt(control.priority),
-        },
+        }),
       }),
     });
     const fields = {
