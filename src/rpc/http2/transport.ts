@@ -6,6 +6,7 @@ import type { Deadline } from "../../async/deadline.ts";
 import { TikvError } from "../../errors.ts";
 import type { Observer } from "../../observe/events.ts";
 import { guardObserver } from "../../observe/events.ts";
+import { VERSION } from "../../version.ts";
 import { assertMetadata } from "../grpc_metadata.ts";
 import { errorOfStatus, GRPC } from "../grpc_status.ts";
 import type {
@@ -271,5 +272,4 @@ function closedLoss(): ConnectionLost {
   return new ConnectionLost("the client is closed", { cause: closedError() });
 }
 
-/** The version is that of the manifest; `tools/check_manifests.ts` compares them. */
-const USER_AGENT = "tikv-client-ts/0.1.0";
+const USER_AGENT = `tikv-client-ts/${VERSION}`;
