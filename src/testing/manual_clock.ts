@@ -18,7 +18,11 @@ export class ManualClock implements Clock {
   #order = 0;
   #pending: Pending[] = [];
 
-  /** @param startMs where both the clock and the wall clock start */
+  /**
+   * Makes a clock that stands still.
+   *
+   * @param startMs where both the clock and the wall clock start
+   */
   constructor(startMs: number = 1_000_000) {
     this.#now = startMs;
     this.#wallOffset = 0;

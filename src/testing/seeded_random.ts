@@ -6,6 +6,11 @@ import type { Random } from "../async/clock.ts";
 export class SeededRandom implements Random {
   #state: number;
 
+  /**
+   * Begins the sequence of a seed.
+   *
+   * @param seed a whole number; only its lowest 32 bits count
+   */
   constructor(seed: number) {
     this.#state = seed >>> 0;
   }
