@@ -12,6 +12,7 @@ import { Faults } from "./faults.ts";
 import { GcStates } from "./gc_states.ts";
 import { Keyspaces } from "./keyspaces.ts";
 import { MetaStorage } from "./meta_storage.ts";
+import { MvccEngine } from "./mvcc/engine.ts";
 import { Oracle } from "./oracle.ts";
 import { RawEngine } from "./raw_engine.ts";
 import { RegionMap } from "./regions.ts";
@@ -109,6 +110,7 @@ export class Cluster {
   readonly members: MemberState[] = [];
   readonly regions: RegionMap;
   readonly raw: RawEngine;
+  readonly mvcc: MvccEngine;
   readonly faults: Faults;
   readonly counts: CallCounts = new CallCounts();
   readonly oracle: Oracle;
@@ -137,6 +139,14 @@ export class Cluster {
     this.raw = new RawEngine(clock);
     this.faults = new Faults(random);
     this.oracle = new Oracle(clock);
+    this.mvcc = new MvccEngine({
+      clock,
+      nextTs: () => {
+        const { physical, logical } = this.oracle.next(1);
+        return (physical << 18n) + logical;
+      },
+      detector: () => this.#deadlockDetector(),
+    });
     this.keyspaces = new Keyspaces(clock);
     this.gc = new GcStates(clock);
   }
@@ -303,6 +313,15 @@ export class Cluster {
   stopTimers(): void {
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
+    this.mvcc.waits.clear();
+  }
+
+  /** The store that leads the first region looks for deadlocks. */
+  #deadlockDetector(): string | undefined {
+    const first = this.regions.all()[0];
+    const storeId = first?.leader?.storeId;
+    if (first === undefined || storeId === undefined) return undefined;
+    return this.stores.get(storeId)?.isRunning === true ? `${storeId}/${first.term}` : undefined;
   }
 
   #nextVoter(region: Region): bigint | undefined {

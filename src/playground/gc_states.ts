@@ -48,6 +48,8 @@ export class GcStates {
   readonly #clock: Clock;
   readonly #states = new Map<number, GcState>();
   readonly #globalBarriers = new Map<string, GcBarrier>();
+  /** Told when a GC safe point has moved. */
+  onGcSafePoint: (keyspaceId: number, safePoint: bigint) => void = () => {};
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -107,6 +109,7 @@ export class GcStates {
       );
     }
     state.gcSafePoint = target;
+    this.onGcSafePoint(keyspaceId, target);
     return old;
   }
 

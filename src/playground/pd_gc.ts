@@ -25,6 +25,7 @@ import { FOREVER_SECONDS, GC_WORKER_ID, GcRefusal, NULL_KEYSPACE } from "./gc_st
 import type { PdScope } from "./pd_service.ts";
 import { errorHeader, okHeader, pdUnary } from "./pd_service.ts";
 import type { ServiceTable } from "./service_table.ts";
+import { collectKeyspace } from "./store_txn_gc.ts";
 
 /** Adds the methods about garbage collection to the service of a member. */
 export function addGcMethods(table: ServiceTable, scope: PdScope): void {
@@ -40,6 +41,10 @@ export function addGcMethods(table: ServiceTable, scope: PdScope): void {
     }
   };
   const header = () => okHeader(cluster);
+  gc.onGcSafePoint = (keyspaceId, safePoint) => {
+    const owners = cluster.keyspaces.list(0, 0).map(({ id }) => id).filter((id) => ownsState(cluster, id));
+    collectKeyspace(cluster, keyspaceId, safePoint, owners);
+  };
 
   pdUnary(table, scope, method.getGCState, {
     role: "leader",

@@ -18,9 +18,10 @@ import { contextOf, keysOf } from "./store_command.ts";
 import { RAW_READS } from "./store_raw_read.ts";
 import { RAW_WRITES } from "./store_raw_write.ts";
 import { refusalOf } from "./store_refusal.ts";
+import { TXN_COMMANDS } from "./store_txn.ts";
 
-/** Every command that stores have. The transactional ones join this list with their engine. */
-const COMMANDS: readonly StoreCommand[] = [...RAW_READS, ...RAW_WRITES, ...ADMIN_COMMANDS];
+/** Every command that stores have. */
+const COMMANDS: readonly StoreCommand[] = [...RAW_READS, ...RAW_WRITES, ...TXN_COMMANDS, ...ADMIN_COMMANDS];
 
 const BATCHED: ReadonlyMap<string, StoreCommand> = new Map(
   COMMANDS.flatMap((command) =>

@@ -12,6 +12,7 @@ import {
 import { IsAliveResponseSchema } from "../../gen/mpp_pb.ts";
 import { Tikv } from "../../gen/tikvpb_pb.ts";
 import { compareBytes } from "../bytes/compare.ts";
+import { ALL_KEYS } from "../bytes/key_range.ts";
 import { encodeBytes } from "../bytes/memcomparable.ts";
 import { checkKeyInRegion, peerMessage, regionMessage, RegionRefusal } from "./region_check.ts";
 import { peerOn } from "./regions.ts";
@@ -62,11 +63,11 @@ export const ADMIN_COMMANDS: readonly StoreCommand[] = [
     (scope) => create(GetHealthFeedbackResponseSchema, { healthFeedback: healthFeedback(scope) }),
   ),
 
-  // Replicas never lag here, so all data up to now may be read at any of them.
+  // Replicas never lag here, so all data up to the oldest lock may be read at any of them.
   storeCommand(
     Tikv.method.getStoreSafeTS,
     undefined,
-    ({ cluster }) => create(StoreSafeTSResponseSchema, { safeTs: cluster.oracle.current() }),
+    ({ cluster }) => create(StoreSafeTSResponseSchema, { safeTs: cluster.mvcc.resolvedTs(ALL_KEYS) }),
   ),
 
   storeCommand(Tikv.method.isAlive, undefined, () => create(IsAliveResponseSchema, { available: true })),

@@ -69,7 +69,10 @@ export function flush(
       if (error instanceof FlushedLater) continue;
       const fault = faultOf(error);
       if (isNewerConflict(fault) || fault.kind === "locked") {
-        if (committedTs(txn, mutation.key) !== undefined) return [];
+        if (committedTs(txn, mutation.key) !== undefined) {
+          txn.clear();
+          return [];
+        }
         if (fault.kind !== "locked") throw error;
         locks.push(fault);
       } else if (fault.kind === "assertion-failed") assertionFailure ??= error as MvccError;

@@ -261,9 +261,9 @@ test("[RAW-023] in V2 keys carry the keyspace, checksums count it, and regions a
   assert.match((await caller.call(method.rawPut, "a", { key: bytes("a") })).error, /Key mode mismatched/);
 });
 
-test("a command of transactions answers UNIMPLEMENTED with its name", async () => {
+test("a command that stores do not have answers UNIMPLEMENTED with its name", async () => {
   await using caller = await start();
-  await assert.rejects(caller.call(method.kvPrewrite, "k", {}), { code: 12, message: /KvPrewrite/ });
+  await assert.rejects(caller.call(method.kvGC, "k", {}), { code: 12, message: /KvGC/ });
 });
 
 test("[TST-002] SplitRegion cuts at plain or encoded keys and shows every part", async () => {
