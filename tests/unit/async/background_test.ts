@@ -6,7 +6,13 @@ import { Background } from "../../../src/async/background.ts";
 import { Deadline } from "../../../src/async/deadline.ts";
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 
-function setup() {
+interface Setup {
+  readonly clock: ManualClock;
+  readonly errors: unknown[];
+  readonly background: Background;
+}
+
+function setup(): Setup {
   const clock = new ManualClock();
   const errors: unknown[] = [];
   const background = new Background((name, error) => errors.push([name, error]));

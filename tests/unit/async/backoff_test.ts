@@ -11,11 +11,18 @@ import { SeededRandom } from "../../../src/testing/seeded_random.ts";
 
 const NEVER = { timeoutMs: Infinity };
 
+interface Setup {
+  readonly clock: ManualClock;
+  readonly waits: BackoffWait[];
+  readonly deadline: Deadline;
+  readonly backoffs: Backoffs;
+}
+
 function setup({ timeoutMs = Infinity, budgetMs, signal }: {
   timeoutMs?: number;
   budgetMs?: number;
   signal?: AbortSignal;
-} = {}) {
+} = {}): Setup {
   const clock = new ManualClock();
   const waits: BackoffWait[] = [];
   const deadline = Deadline.after(clock, timeoutMs, signal);

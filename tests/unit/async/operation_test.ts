@@ -9,7 +9,13 @@ import { type ErrorKind, TikvError, TimeoutError, UndeterminedError } from "../.
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 import { SeededRandom } from "../../../src/testing/seeded_random.ts";
 
-function setup(signal?: AbortSignal) {
+interface Setup {
+  readonly clock: ManualClock;
+  readonly events: RetryEvent[];
+  readonly operation: Operation;
+}
+
+function setup(signal?: AbortSignal): Setup {
   const clock = new ManualClock();
   const events: RetryEvent[] = [];
   const operation = new Operation("raw.put", {

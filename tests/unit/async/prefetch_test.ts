@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { prefetch } from "../../../src/async/prefetch.ts";
 
 function source(pages: number, log: string[], failAt = -1): AsyncIterable<number> {
-  return (async function* () {
+  return (async function* (): AsyncGenerator<number> {
     try {
       for (let page = 0; page < pages; page++) {
         log.push(`read ${page}`);
@@ -49,7 +49,7 @@ test("an error comes after the pages before it", async () => {
 test("a caller that leaves early ends the read under way and returns the source", async () => {
   const log: string[] = [];
   const controller = new AbortController();
-  const endless = (async function* () {
+  const endless = (async function* (): AsyncGenerator<number> {
     try {
       yield 0;
       log.push("reading");

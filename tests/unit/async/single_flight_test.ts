@@ -16,7 +16,14 @@ interface Started {
   reject(error: unknown): void;
 }
 
-function setup() {
+interface Setup {
+  readonly flights: SingleFlight<string, number>;
+  readonly started: Started[];
+  readonly startedAt: (index: number) => Started;
+  readonly run: (key: string, deadline?: Deadline) => Promise<number>;
+}
+
+function setup(): Setup {
   const flights = new SingleFlight<string, number>();
   const started: Started[] = [];
   const run = (key: string, deadline = never): Promise<number> =>
