@@ -20,7 +20,8 @@ const LAYER_OF: Readonly<Record<string, number>> = {
   "plan": 5,
   "raw": 6,
   "txn": 6,
-  "client.ts": 7,
+  "client": 7,
+  "client.ts": 8,
 };
 
 /** Folders of one layer that must not know each other. */

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The suites on a cluster that somebody else started, named by TIKV_PD_ADDRS. More variables:
+// TIKV_API_VERSION (1, v1ttl or 2), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
+// PEM files), and TIKV_LACKS (capabilities that it does not have, separated by commas).
+
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { test } from "node:test";
+import { type ApiVersion, connect, type ConnectOptions, type KeyInput } from "../../mod.ts";
+import { type Backend, CAPABILITIES, type Capability, reportSkipped } from "./backend.ts";
+import { movementSuite } from "./movement_suite.ts";
+import { planSuite } from "./plan_suite.ts";
+import { rawSuite } from "./raw_suite.ts";
+import { scanSuite } from "./scan_suite.ts";
+import { troubleSuite } from "./trouble_suite.ts";
+
+const {
+  TIKV_PD_ADDRS: addresses,
+  TIKV_API_VERSION: version = "1",
+  TIKV_KEYSPACE: keyspace,
+  TIKV_LACKS: lacks = "",
+} = process.env;
+
+const OUTSIDE = "the cluster is not ours to break";
+const BASE: Readonly<Partial<Record<Capability, string>>> = {
+  "merge": OUTSIDE,
+  "leaders": OUTSIDE,
+  "stores": OUTSIDE,
+  "faults": "faults are made in the embedded cluster only",
+  "own-cluster": "others may use the cluster",
+  "keyspaces": "keyspaces are made by an administrator",
+};
+
+function apiVersionOf(text: string): ApiVersion {
+  if (text === "1" || text === "v1") return 1;
+  if (text === "2" || text === "v2") return 2;
+  if (text === "v1ttl") return "v1ttl";
+  throw new RangeError(`Cannot use TIKV_API_VERSION "${text}": expected 1, v1ttl or 2`);
+}
+
+function tlsOf(): ConnectOptions["tls"] {
+  const { TIKV_TLS_CA: ca, TIKV_TLS_CERT: cert, TIKV_TLS_KEY: key } = process.env;
+  const read = (path: string | undefined): string | undefined =>
+    path === undefined ? undefined : readFileSync(path, "utf8");
+  return ca === undefined ? undefined : { ca: read(ca), cert: read(cert), key: read(key) };
+}
+
+function clusterBackend(target: string): Backend {
+  const apiVersion = apiVersionOf(version);
+  const options: ConnectOptions = { apiVersion, keyspace, tls: tlsOf(), logger: undefined };
+  const reasons: Partial<Record<Capability, string>> = { ...BASE };
+  if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
+  else reasons["no-ttl"] = "the stores keep a TTL";
+  if (apiVersion === 2) reasons["column-families"] = "API version 2 has no column families";
+  for (const name of lacks.split(",").map((part) => part.trim()).filter((part) => part !== "")) {
+    if (!(name in CAPABILITIES)) {
+      throw new RangeError(`Cannot lack "${name}" (TIKV_LACKS): no such capability`);
+    }
+    reasons[name as Capability] ??= "TIKV_LACKS says so";
+  }
+  return {
+    name: `cluster at ${target}`,
+    lacks: reasons,
+    open: () =>
+      Promise.resolve({
+        control: { split: (key: KeyInput) => splitAt(target, options, key) },
+        target: target.split(","),
+        options,
+        leftovers: () => [],
+        close: () => Promise.resolve(),
+      }),
+  };
+}
+
+async function splitAt(target: string, options: ConnectOptions, key: KeyInput): Promise<void> {
+  await using client = await connect(target.split(","), options);
+  await client.pd.split([key]);
+}
+
+if (addresses === undefined || addresses === "") {
+  test("the contract on a real cluster", { skip: true }, () => {});
+  console.log("skipped: the contract on a real cluster, because TIKV_PD_ADDRS is not set");
+} else {
+  const backend = clusterBackend(addresses);
+  for (const suite of [rawSuite, scanSuite, movementSuite, troubleSuite, planSuite]) suite(backend);
+  reportSkipped();
+}

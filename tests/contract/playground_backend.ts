@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { ApiVersion } from "../../mod.ts";
+import { fault, Playground } from "../../src/playground/mod.ts";
+import type { Backend, Capability, ClusterControl, FaultName, OpenCluster } from "./backend.ts";
+
+/** Options of {@linkcode playgroundBackend}. */
+export interface PlaygroundBackendOptions {
+  readonly apiVersion: ApiVersion;
+  /** Over sockets instead of in memory. */
+  readonly hasPorts?: boolean;
+}
+
+/** The embedded cluster, one for each test. */
+export function playgroundBackend({ apiVersion, hasPorts = false }: PlaygroundBackendOptions): Backend {
+  const version = apiVersion === 1 ? "v1" : apiVersion === 2 ? "v2" : apiVersion;
+  return {
+    name: `playground ${version}${hasPorts ? " on ports" : ""}`,
+    lacks: LACKS[version],
+    async open(): Promise<OpenCluster> {
+      const cluster = await Playground.start({
+        stores: 3,
+        apiVersion: version,
+        ...(hasPorts ? { ports: {} } : {}),
+      });
+      return {
+        control: controlOf(cluster),
+        target: hasPorts ? cluster.pdAddresses : cluster,
+        options: { apiVersion },
+        leftovers: () => hasPorts ? [] : openCallsOf(cluster),
+        close: () => cluster.close(),
+      };
+    },
+  };
+}
+
+const NO_KEYSPACES = "there are keyspaces in API version 2 only";
+const NO_FAMILIES = "API version 2 has no column families";
+const HAS_TTL = "the stores keep a TTL";
+
+const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, string>>>> = {
+  "v1": { "ttl": "plain API version 1 keeps no TTL", "keyspaces": NO_KEYSPACES },
+  "v1ttl": { "no-ttl": HAS_TTL, "keyspaces": NO_KEYSPACES },
+  "v2": { "no-ttl": HAS_TTL, "column-families": NO_FAMILIES },
+};
+
+function controlOf(cluster: Playground): ClusterControl {
+  return {
+    split: (key) => cluster.split(key),
+    merge: (key) => cluster.merge(key),
+    moveLeader: (key) => cluster.moveLeader(key),
+    dropLeader: (key) => cluster.dropLeader(key),
+    storeIds: () => cluster.stores().map(({ id }) => id),
+    stopStore: (id) => cluster.stopStore(id),
+    startStore: (id) => cluster.startStore(id),
+    readdressStore: (id) => cluster.readdressStore(id),
+    createKeyspace: (name) => {
+      cluster.createKeyspace(name);
+      return Promise.resolve();
+    },
+    fail: (method, how, options = {}) => {
+      cluster.faults.add({ method, ...options }, FAULTS[how]);
+    },
+    calls: (method) => cluster.calls.get(method),
+  };
+}
+
+const FAULTS: Readonly<Record<FaultName, ReturnType<typeof fault.dropReply>>> = {
+  "drop-request": fault.dropRequest(),
+  "drop-reply": fault.dropReply(),
+  "cut": fault.cutStream(),
+  "cut-executed": fault.cutStream({ isExecuted: true }),
+  "epoch-not-match": fault.epochNotMatch(),
+  "pad": fault.pad(2 * 1024 * 1024),
+  "corrupt": fault.corrupt(),
+};
+
+function openCallsOf(cluster: Playground): string[] {
+  const addresses = [...cluster.pdAddresses, ...cluster.stores().map(({ address }) => address)];
+  return addresses.flatMap((address) => {
+    const open = cluster.network.openCalls(address);
+    return open === 0 ? [] : [`${open} calls to ${address}`];
+  });
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import assert from "node:assert/strict";
+import type { Environment } from "../../src/async/clock.ts";
+import { systemEnvironment } from "../../src/async/clock.ts";
+
+/** An environment that knows which timers wait. */
+export interface CountingEnvironment extends Environment {
+  /** Where each timer that waits was made. */
+  pendingTimers(): readonly string[];
+}
+
+/** The system's clock and chance, with every timer counted until it fires or is cancelled. */
+export function countingEnvironment(base: Environment = systemEnvironment): CountingEnvironment {
+  const pending = new Map<number, string>();
+  let next = 0;
+  return {
+    random: base.random,
+    clock: {
+      now: () => base.clock.now(),
+      wallNow: () => base.clock.wallNow(),
+      timer(ms, callback, options) {
+        const id = next++;
+        pending.set(id, new Error(`timer of ${ms} ms`).stack ?? "");
+        const timer = base.clock.timer(ms, () => {
+          pending.delete(id);
+          callback();
+        }, options);
+        return {
+          cancel(): void {
+            pending.delete(id);
+            timer.cancel();
+          },
+        };
+      },
+    },
+    pendingTimers: () => [...pending.values()],
+  };
+}
+
+/** Fails when a timer is left, and tells where it was made. */
+export function assertNoTimers(environment: CountingEnvironment): void {
+  const left = environment.pendingTimers();
+  assert.equal(left.length, 0, `${left.length} timers are left:\n${left.join("\n")}`);
+}
