@@ -143,8 +143,8 @@ class MemoryTransport implements Transport {
       let headers: Metadata = {};
       let received = 0;
       const stream = this.stream(endpoint, path, {
-        onHeaders: (received) => {
-          headers = received;
+        onHeaders: (metadata) => {
+          headers = metadata;
         },
         onMessage: (message) => {
           received++;
@@ -257,11 +257,17 @@ function serviceWithProbe(service: Service | undefined): Service | undefined {
 }
 
 function wrongCount(status: WireStatus, received: number): WireStatus {
+  const cause = new TikvError(
+    "protocol",
+    `Cannot use the answer: it has ${received} messages instead of one`,
+  );
   return {
     ...status,
     code: GRPC.INTERNAL,
-    message: `the peer answered ${received} messages to a unary call`,
+    message: cause.message,
+    origin: "transport",
     isMaybeExecuted: true,
+    cause,
   };
 }
 
