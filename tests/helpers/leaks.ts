@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import assert from "node:assert/strict";
-import type { Environment } from "../../src/async/clock.ts";
+import type { Environment, Timer } from "../../src/async/clock.ts";
 import { systemEnvironment } from "../../src/async/clock.ts";
 
 /** An environment that knows which timers wait. */
@@ -19,7 +19,7 @@ export function countingEnvironment(base: Environment = systemEnvironment): Coun
     clock: {
       now: () => base.clock.now(),
       wallNow: () => base.clock.wallNow(),
-      timer(ms, callback, options) {
+      timer(ms, callback, options): Timer {
         const id = next++;
         pending.set(id, new Error(`timer of ${ms} ms`).stack ?? "");
         const timer = base.clock.timer(ms, () => {

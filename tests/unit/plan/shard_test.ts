@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { KeyRange } from "../../../src/bytes/key_range.ts";
 import { utf8Decode, utf8Encode } from "../../../src/bytes/utf8.ts";
 import { sendItems, sendRange, sendToKey } from "../../../src/plan/dispatch.ts";
 import { cutByBytes, cutByCount, shardRange } from "../../../src/plan/shard.ts";
@@ -11,7 +12,7 @@ import { FakeRegions, operationOn } from "./fake_regions.ts";
 
 const reply = { regionError: undefined, error: "" };
 
-function rangeOf(start: string, end: string) {
+function rangeOf(start: string, end: string): KeyRange {
   return { start: utf8Encode(start), end: utf8Encode(end) };
 }
 
