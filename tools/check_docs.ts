@@ -112,7 +112,7 @@ async function runExamples(examples: readonly Example[]): Promise<boolean> {
   }
   // Examples may declare what they do not use: they show it.
   const options = { ...compilerOptions, noUnusedLocals: false };
-  const config = { nodeModulesDir: "manual", lock: false, imports: map, compilerOptions: options };
+  const config = { nodeModulesDir: "none", lock: false, imports: map, compilerOptions: options };
   await writeFile(join(OUT, "deno.json"), JSON.stringify(config));
   const cases: string[] = ['import { test } from "node:test";'];
   for (const [index, example] of examples.entries()) {
