@@ -55,8 +55,8 @@ async function runData(line: CommandLine): Promise<number> {
 }
 
 async function runPd(line: CommandLine): Promise<number> {
-  const { apiVersion, keyspace, tls, addressMap, timeoutMs } = await connectOptionsOf(line);
-  const pd = await Pd.connect(pdAddressesOf(line), { tls, addressMap, timeoutMs });
+  const { apiVersion, keyspace, tls, addressMap, timeoutMs, connectTimeoutMs } = await connectOptionsOf(line);
+  const pd = await Pd.connect(pdAddressesOf(line), { tls, addressMap, timeoutMs, connectTimeoutMs });
   try {
     const isV2 = apiVersion === 2 || keyspace !== undefined;
     const keys = isV2

@@ -46,8 +46,8 @@ export async function doctor(line: CommandLine): Promise<boolean> {
 }
 
 function pdOptionsOf(options: ConnectOptions): Parameters<typeof Pd.connect>[1] {
-  const { tls, addressMap, timeoutMs } = options;
-  return { tls, addressMap, timeoutMs };
+  const { tls, addressMap, timeoutMs, connectTimeoutMs } = options;
+  return { tls, addressMap, timeoutMs, connectTimeoutMs };
 }
 
 async function lookAtCluster(pd: Pd, options: ConnectOptions): Promise<Finding[]> {

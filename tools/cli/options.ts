@@ -68,7 +68,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     throw new UsageError(cause instanceof Error ? cause.message : String(cause));
   }
   const [command = "help", ...operands] = parsed.positionals;
-  return {
+  const line: CommandLine = {
     command: parsed.values.help === true ? "help" : command,
     operands,
     values: parsed.values as CommandLine["values"],
@@ -76,7 +76,12 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     valuesAs: encodingOf("values", parsed.values.values),
     isJson: parsed.values.json === true,
   };
+  for (const name of NUMBERS) numberOf(line, name);
+  return line;
 }
+
+/** Options that are numbers; checked before anything is dialled. */
+const NUMBERS = ["timeout-ms", "ttl", "limit"] as const satisfies readonly OptionName[];
 
 function encodingOf(name: string, value: string | undefined): Encoding {
   if (value === undefined) return "escaped";
@@ -123,6 +128,7 @@ export async function connectOptionsOf(line: CommandLine): Promise<ConnectOption
     apiVersion: apiVersionOf(line),
     keyspace: textOf(line, "keyspace"),
     timeoutMs: numberOf(line, "timeout-ms"),
+    connectTimeoutMs: numberOf(line, "timeout-ms"),
     revealKeys: true,
     tls: hasTls ? { ca, cert, key, serverName } : undefined,
     addressMap: map === undefined ? undefined : Object.fromEntries(map),
