@@ -99,7 +99,7 @@ export interface ClientOptions {
   /** Translates addresses that `addressMap` does not have. */
   readonly resolveAddress?: ResolveAddress | undefined;
   /**
-   * Connections to one store; calls go round them.
+   * Connections to one store; the next one is used when one is full, so that batches stay whole.
    *
    * @default {4} `grpc-connection-count`
    */
