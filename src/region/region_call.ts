@@ -49,6 +49,8 @@ export class RegionCall<I, O> {
   readonly #selector: ReplicaSelector;
   // A follower did not have the region: the leader is asked although the region was given up.
   #mayUseInvalid = false;
+  // Attempts in a row without a wait in between.
+  #hastyAttempts = 0;
 
   constructor(options: SenderOptions, parts: CallParts<I, O>) {
     const { settings } = options;
@@ -99,14 +101,20 @@ export class RegionCall<I, O> {
     }
   }
 
-  // Waits that the replica is owed, and never asks the same one twice without any wait.
+  // Waits that the replica is owed, and never asks the same one twice without any wait. Replicas that
+  // name each other as the leader, or a leader that moves faster than it can be followed, would
+  // otherwise be asked as fast as they answer until the deadline.
   async #beforeNext(target: Target, last: Target | undefined, verdict: Verdict | undefined): Promise<void> {
     const { replica } = target;
     const { owed } = replica;
+    this.#hastyAttempts = verdict?.hasWaited === true ? 0 : this.#hastyAttempts + 1;
     if (owed !== undefined) {
       replica.owed = undefined;
       await this.#wait(owed.backoff, owed.cause);
-    } else if (verdict?.hasWaited === false && last?.replica === replica) {
+    } else if (
+      verdict?.hasWaited === false &&
+      (last?.replica === replica || this.#hastyAttempts > MAX_HASTY_ATTEMPTS)
+    ) {
       await this.#wait("regionScheduling", verdict.cause);
     }
   }
@@ -386,3 +394,6 @@ const TIMED_READS: ReadonlySet<CommandName> = new Set<CommandName>([
   "KvScan",
   "Coprocessor",
 ]);
+
+/** As many as a leader that has moved needs, with some to spare. */
+const MAX_HASTY_ATTEMPTS = 5;
