@@ -12,6 +12,7 @@ const FINAL: ReadonlySet<ErrorKind> = new Set<ErrorKind>([
   "closed",
   "misuse",
   "unsupported",
+  "protocol",
   // Keys of regions that cannot be read will not get better, see KS-006.
   "codec",
   "mixed-mode",

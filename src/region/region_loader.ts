@@ -78,45 +78,54 @@ export class RegionLoader {
       options,
       (o) => this.#options.meta.batchScanRegions(ranges, scan, o),
     );
-    const { deadline } = this.#metaOptions(options);
-    const regions: Region[] = [];
-    for (const meta of metas) regions.push(await this.build(meta, deadline));
+    await this.#resolveStores(metas, this.#metaOptions(options).deadline);
+    // What cannot be used is left out: whoever needs it asks for it and hears why.
+    const regions = metas.flatMap((meta) => this.#make(meta) ?? []);
     return { regions, isComplete: metas.length >= limit || !hasGap(ranges, metas) };
   }
 
   /** Makes a region of what PD or a store says about it; stores that are not known are looked up. */
   async build(meta: RegionMeta, deadline: Deadline): Promise<Region> {
+    const context = { regionId: meta.id };
     if (meta.peers.length === 0) {
-      throw new TikvError("protocol", `Cannot use region ${meta.id}: it has no peers`, {
-        context: { regionId: meta.id },
-      });
+      throw new TikvError("protocol", `Cannot use region ${meta.id}: it has no peers`, { context });
     }
+    await this.#resolveStores([meta], deadline);
+    const region = this.#make(meta);
+    if (region !== undefined) return region;
+    throw new TikvError("region-unavailable", `Cannot use region ${meta.id}: no store of it has an address`, {
+      context,
+    });
+  }
+
+  async #resolveStores(metas: readonly RegionMeta[], deadline: Deadline): Promise<void> {
+    const { stores } = this.#options;
+    const unknown = new Set<bigint>();
+    for (const { peers } of metas) {
+      for (const { storeId } of peers) if (stores.peek(storeId) === undefined) unknown.add(storeId);
+    }
+    if (unknown.size > 0) await Promise.all([...unknown].map((id) => stores.resolve(id, deadline)));
+  }
+
+  // Needs all its stores resolved; undefined when none of them can be sent to.
+  #make(meta: RegionMeta): Region | undefined {
     const wanted = meta.peers.filter((peer) => peer.id === meta.leader?.id || !peer.isWitness);
     const alive = wanted.filter((peer) => !meta.downPeers.includes(peer.id));
-    let peers = await this.#peersOf(alive, deadline);
+    let peers = this.#peersOf(alive);
     // After a restart of the whole cluster PD takes all of them for down for a while.
-    if (peers.length === 0) peers = await this.#peersOf(wanted, deadline);
-    if (peers.length === 0) {
-      throw new TikvError(
-        "region-unavailable",
-        `Cannot use region ${meta.id}: no store of it has an address`,
-        {
-          context: { regionId: meta.id },
-        },
-      );
-    }
+    if (peers.length === 0) peers = this.#peersOf(wanted);
+    if (peers.length === 0) return undefined;
     const region = new Region({ meta, peers, leaderIndex: leaderIndexIn(peers, meta.leader) });
     // A peer that was left out may come back: do not keep this view alive for ever.
     if (peers.length < wanted.length) region.mustExpire = true;
     return region;
   }
 
-  async #peersOf(metas: readonly PeerMeta[], deadline: Deadline): Promise<RegionPeer[]> {
-    const { stores } = this.#options;
+  #peersOf(metas: readonly PeerMeta[]): RegionPeer[] {
     const peers: RegionPeer[] = [];
     for (const meta of metas) {
-      const store = stores.peek(meta.storeId) ?? await stores.resolve(meta.storeId, deadline);
-      if (store.hasAddress) peers.push(peerOf(meta, store));
+      const store = this.#options.stores.peek(meta.storeId);
+      if (store?.hasAddress === true) peers.push(peerOf(meta, store));
     }
     return peers;
   }
