@@ -35,14 +35,12 @@ export async function adoptRegions(
   { loader, regions }: Pick<SenderOptions, "loader" | "regions">,
   { region, error, storeId, operation }: Adoption,
 ): Promise<void> {
-  let isSame = false;
-  for (const wire of error.epochNotMatch?.currentRegions ?? []) {
-    const meta = readRegion({ region: wire, downPeers: [], pendingPeers: [] }, DECODED);
-    if (meta === undefined) continue;
-    if (region.isSameVersion(meta)) {
-      isSame = true;
-      continue;
-    }
+  const metas = (error.epochNotMatch?.currentRegions ?? []).flatMap((wire) =>
+    readRegion({ region: wire, downPeers: [], pendingPeers: [] }, DECODED) ?? []
+  );
+  if (!metas.some((meta) => region.isSameVersion(meta))) regions.invalidate(region, "epoch-not-match");
+  for (const meta of metas) {
+    if (region.isSameVersion(meta)) continue;
     try {
       const next = await loader.build(meta, operation.deadline);
       const leader = next.indexOfPeer({ storeId });
@@ -54,7 +52,6 @@ export async function adoptRegions(
       if (operation.deadline.isOver()) throw cause;
     }
   }
-  if (!isSame) regions.invalidate(region, "epoch-not-match");
 }
 
 // The borders went through the codec of the keyspace with the rest of the reply.

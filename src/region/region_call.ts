@@ -121,17 +121,17 @@ export class RegionCall<I, O> {
 
   async #try(target: Target): Promise<Outcome<O>> {
     const { region, request, operation } = this.#parts;
+    // Throws here when nothing was sent, and rejects when something was.
+    const answer = attempt(this.#options, {
+      region,
+      peer: target.replica.peer,
+      request,
+      operation,
+      isReplicaRead: target.isReplicaRead,
+      proxy: target.proxy?.peer,
+    });
     try {
-      return {
-        reply: await attempt(this.#options, {
-          region,
-          peer: target.replica.peer,
-          request,
-          operation,
-          isReplicaRead: target.isReplicaRead,
-          proxy: target.proxy?.peer,
-        }),
-      };
+      return { reply: await answer };
     } catch (error) {
       return { error };
     }

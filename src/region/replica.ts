@@ -212,7 +212,8 @@ export class ReplicaSelector {
   // Whoever may know the leader: voters first, by chance among equals, so that clients spread.
   #pickOther(): Replica | undefined {
     const others = this.#replicas.filter((replica) =>
-      replica.attempts === 0 && !isStale(replica.peer) && replica.peer.store.liveness !== "unreachable"
+      replica.attempts === 0 && !replica.isNotLeader && !isStale(replica.peer) &&
+      replica.peer.store.liveness !== "unreachable"
     );
     const voters = others.filter((replica) => replica.peer.role !== "learner");
     return pick(voters.length > 0 ? voters : others, this.#options.random);

@@ -69,7 +69,10 @@ export interface Attempt<I, O> {
   readonly proxy?: RegionPeer | undefined;
 }
 
-/** Sends one request once. The reply is as it came, in the keys of the cluster. */
+/**
+ * Sends one request once. The reply is as it came, in the keys of the cluster. What keeps the
+ * request from being sent at all is thrown, not rejected with.
+ */
 export function attempt<I, O>(
   options: SenderOptions,
   { region, peer, request, operation, isReplicaRead = false, proxy }: Attempt<I, O>,

@@ -46,9 +46,11 @@ export class RegionSender {
     if (!region.isValid || store.liveness !== "reachable" || isStale(peer) || !store.hasAddress) {
       return await new RegionCall(options, { region, request, operation }).run();
     }
+    // Throws here when nothing was sent, and rejects when something was.
+    const answer = attempt(options, { region, peer, request, operation });
     let reply: O;
     try {
-      reply = await attempt(options, { region, peer, request, operation });
+      reply = await answer;
     } catch (error) {
       return await new RegionCall(options, { region, request, operation }).runAfter({ error });
     }
