@@ -18,6 +18,11 @@ export class Reader {
   readonly #buf: Uint8Array;
   // The upper half of the varint that #varintHalves() read last; a field, so that no pair is allocated.
   #high = 0;
+  // Memory of sharedBytes(): a copy of [#blockStart, #blockEnd) of the buffer.
+  #block: Uint8Array<ArrayBuffer> = EMPTY_BLOCK;
+  #blockStart = 0;
+  #blockEnd = 0;
+  #shareEnd = 0;
 
   constructor(buf: Uint8Array) {
     // A view of a subclass, such as Node's Buffer, would be one too; bytes() gives plain ones.
@@ -128,6 +133,34 @@ export class Reader {
     if (length > SHORT) copy.set(buf.subarray(at, at + length));
     else for (let i = 0; i < length; i++) copy[i] = buf[at + i] as number;
     return copy;
+  }
+
+  /**
+   * Before many {@linkcode Reader.sharedBytes} of one message: they share memory with each other,
+   * and with nothing else.
+   */
+  startSharing(): void {
+    this.#blockEnd = 0;
+    this.#shareEnd = this.end;
+  }
+
+  /**
+   * A `bytes` field as {@linkcode Reader.ownBytes}, except that those that follow each other share
+   * blocks of 8 KiB. Memory of its own for each of many small fields costs several times as much
+   * as everything else about them; what is kept of a block keeps 8 KiB at most.
+   */
+  sharedBytes(): Uint8Array {
+    const length = this.#size();
+    if (length === 0) return EMPTY;
+    const at = this.#take(length, "a bytes field");
+    const end = at + length;
+    if (length > MAX_SHARED_BYTES) return this.#buf.slice(at, end);
+    if (end > this.#blockEnd || at < this.#blockStart) {
+      this.#blockStart = at;
+      this.#blockEnd = Math.max(end, Math.min(at + BLOCK_BYTES, this.#shareEnd));
+      this.#block = new Uint8Array(this.#buf.subarray(at, this.#blockEnd));
+    }
+    return new Uint8Array(this.#block.buffer, at - this.#blockStart, length);
   }
 
   /** A `string` field. Malformed UTF-8 is replaced, not refused: servers' texts are for people. */
@@ -261,6 +294,10 @@ const WIRE_FIXED32 = 5;
 const SHORT = 64;
 
 const MAX_DEPTH = 100;
+const BLOCK_BYTES = 8 * 1024;
+// A larger field is worth an allocation, and would waste the rest of a block.
+const MAX_SHARED_BYTES = 1024;
+const EMPTY_BLOCK = new Uint8Array(0);
 const TWO_32 = 0x1_0000_0000;
 const MAX_EXACT_HIGH = 0x1f_ffff; // the upper half of 2^53 - 1
 

@@ -55,7 +55,8 @@ export interface RawView<K extends KeyCodec<unknown> = ByteKeys, V extends Codec
    * Reads many keys: one request for each region and 512 keys, several at a time.
    *
    * The map finds keys by their content, has them in the order of the request, and lacks those
-   * that do not exist.
+   * that do not exist. Small values of one answer share memory, as the entries of a page do: see
+   * {@linkcode RawView.scan}.
    */
   batchGet(keys: Iterable<KeyIn<K>>, options?: CallOptions): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>>;
 
@@ -88,6 +89,9 @@ export interface RawView<K extends KeyCodec<unknown> = ByteKeys, V extends Codec
    * There is no limit but the one that is given. Each page is read at its own time.
    *
    * `timeoutMs` is for each page, `signal` for all. Bad arguments throw at once.
+   *
+   * Small keys and values of one page share blocks of 8 KiB, so `bytes.buffer` has more in it than
+   * `bytes`. Copy with `slice()` what is handed to another thread by transfer.
    *
    * @example Read until something is found
    * ```ts

@@ -2,9 +2,11 @@
 // Requests for many keys, in bytes: grouped by region, cut into requests of bounded size.
 
 import type { Operation } from "../async/operation.ts";
+import { equalBytes } from "../bytes/compare.ts";
 import { KeyMap, KeySet } from "../bytes/key_map.ts";
 import { sendItems } from "../plan/dispatch.ts";
 import { cutByBytes, cutByCount } from "../plan/shard.ts";
+import type { KvPairReply } from "../rpc/batch/messages.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { RawScope } from "./scope.ts";
 import { assertNoError, assertNoPairError } from "./server_error.ts";
@@ -17,28 +19,47 @@ export interface BatchEntry {
   readonly ttl: bigint;
 }
 
-/** The values of those keys that exist. */
+/** A key that is read, with its value once there is one. */
+export interface ReadSlot {
+  readonly key: Uint8Array;
+  value: Uint8Array | undefined;
+}
+
+/** Reads each of the keys once, in their order; a slot without a value is a key that does not exist. */
 export async function getValues(
   scope: RawScope,
   keys: readonly Uint8Array[],
   operation: Operation,
-): Promise<KeyMap<Uint8Array>> {
+): Promise<readonly ReadSlot[]> {
   const { routing } = scope.session;
-  const found = new KeyMap<Uint8Array>();
+  const slots = Array.from(new KeySet(keys), (key): ReadSlot => ({ key, value: undefined }));
   await sendItems(routing, {
-    items: [...new KeySet(keys)],
-    keyOf: same,
+    items: slots,
+    keyOf: ({ key }) => key,
     cut: (items) => cutByCount(items, KEYS_PER_REQUEST),
-    request: (items) => routing.sender.request(COMMANDS.RawBatchGet, { keys: items, cf: scope.columnFamily }),
-    take: ({ pairs }) => {
-      for (const pair of pairs) {
-        // client-go takes a pair that could not be read for one that is not there.
-        assertNoPairError("RawBatchGet", pair.error);
-        found.set(pair.key, pair.value);
-      }
+    request: (items) => {
+      const body = { keys: items.map(({ key }) => key), cf: scope.columnFamily };
+      return routing.sender.request(COMMANDS.RawBatchGet, body);
     },
+    take: ({ pairs }, items) => fillSlots(items, pairs),
   }, operation);
-  return found;
+  return slots;
+}
+
+/** Puts values where they belong. Stores answer in the order of the request, without what is missing. */
+function fillSlots(slots: readonly ReadSlot[], pairs: readonly KvPairReply[]): void {
+  let at = 0;
+  let byKey: KeyMap<ReadSlot> | undefined;
+  for (const { key, value, error } of pairs) {
+    // client-go takes a pair that could not be read for one that is not there.
+    assertNoPairError("RawBatchGet", error);
+    let next = at;
+    while (next < slots.length && !equalBytes((slots[next] as ReadSlot).key, key)) next++;
+    let slot = slots[next];
+    if (slot !== undefined) at = next + 1;
+    else slot = (byKey ??= new KeyMap(slots.map((one) => [one.key, one]))).get(key);
+    if (slot !== undefined) slot.value = value;
+  }
 }
 
 /** Writes entries. Of several with the same key only the last is sent. */

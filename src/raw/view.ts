@@ -72,8 +72,7 @@ export class BaseView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
       work: (operation) => getValues(this.#scope, encoded, operation),
     });
     const ordered = new KeyMap<ValueOut<V>>();
-    for (const key of encoded) {
-      const value = found.get(key);
+    for (const { key, value } of found) {
       if (value !== undefined) ordered.set(this.#coding.stripPrefix(key), this.#coding.decodeValue(value));
     }
     return this.#coding.mapOf(ordered);

@@ -109,7 +109,10 @@ export function writeMutations(writer: Writer, tag: number, mutations: readonly 
   }
 }
 
-/** A `KvPair`: error 1, key 2, value 3, commit_ts 4. */
+/**
+ * A `KvPair`: error 1, key 2, value 3, commit_ts 4. After `reader.startSharing()`: the pairs of one
+ * reply share blocks of memory.
+ */
 export function readPair(reader: Reader): KvPairReply {
   const outer = reader.enter();
   let error: KeyError | undefined;
@@ -118,8 +121,8 @@ export function readPair(reader: Reader): KvPairReply {
   let commitTs = 0n;
   while (reader.pos < reader.end) {
     const tag = reader.tag();
-    if (tag === (2 << 3 | BYTES)) key = reader.ownBytes();
-    else if (tag === (3 << 3 | BYTES)) value = reader.ownBytes();
+    if (tag === (2 << 3 | BYTES)) key = reader.sharedBytes();
+    else if (tag === (3 << 3 | BYTES)) value = reader.sharedBytes();
     else if (tag === (4 << 3 | VARINT)) commitTs = reader.varint64();
     else if (tag === (1 << 3 | BYTES)) error = readKeyError(reader);
     else reader.skip(tag);

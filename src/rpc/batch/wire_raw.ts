@@ -112,6 +112,7 @@ function readRawReply(reader: Reader): hot.RawReply {
 function readPairsReply(reader: Reader): hot.RawBatchGetReply {
   let regionError: RegionError | undefined;
   const pairs: hot.KvPairReply[] = [];
+  reader.startSharing();
   while (reader.pos < reader.end) {
     const tag = reader.tag();
     if (tag === (2 << 3 | BYTES)) pairs.push(readPair(reader));

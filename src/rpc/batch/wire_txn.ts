@@ -152,6 +152,7 @@ function readBatchGet(reader: Reader): hot.BatchGetReply {
   let error: KeyError | undefined;
   let execDetailsV2Bytes: Uint8Array | undefined;
   const pairs: hot.KvPairReply[] = [];
+  reader.startSharing();
   while (reader.pos < reader.end) {
     const tag = reader.tag();
     if (tag === (2 << 3 | BYTES)) pairs.push(readPair(reader));
@@ -168,6 +169,7 @@ function readScan(reader: Reader): hot.ScanReply {
   let regionError: RegionError | undefined;
   let error: KeyError | undefined;
   const pairs: hot.KvPairReply[] = [];
+  reader.startSharing();
   while (reader.pos < reader.end) {
     const tag = reader.tag();
     if (tag === (2 << 3 | BYTES)) pairs.push(readPair(reader));

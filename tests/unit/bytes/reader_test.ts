@@ -114,6 +114,72 @@ test("bytes() is a view of exactly its length", () => {
   throwsKind(() => at.bytes(), "protocol");
 });
 
+test("ownBytes() is memory of its own, whatever its length", () => {
+  for (const length of [0, 1, 32, 33, 5_000]) {
+    const written = bytesField(length);
+    const own = new Reader(written).ownBytes();
+    written.fill(0xee);
+    assert.deepEqual([...own], pattern(length));
+    assert.equal(own.buffer.byteLength, length);
+  }
+});
+
+test("sharedBytes() reads every field right, in blocks of at most 8 KiB that do not change", () => {
+  const lengths = fc.array(fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: 3_000 })), {
+    maxLength: 80,
+  });
+  fc.assert(fc.property(lengths, fc.boolean(), (all, isSharing) => {
+    const written = joined(all.map(bytesField));
+    const shared = new Reader(written);
+    if (isSharing) shared.startSharing();
+    const fields = all.map(() => shared.sharedBytes());
+    written.fill(0xee);
+    for (const [i, field] of fields.entries()) {
+      assert.deepEqual([...field], pattern(all[i] ?? 0));
+      assert.equal(field.buffer.byteLength <= Math.max(8 * 1024, field.length), true);
+      if (!isSharing) assert.equal(field.buffer.byteLength, field.length);
+    }
+    assert.equal(shared.pos, shared.end);
+  }));
+});
+
+test("sharedBytes() shares nothing with what is outside of the message, nor with another one", () => {
+  const inner = joined([bytesField(10), bytesField(20)]);
+  const two = new Reader(joined([Uint8Array.of(inner.length), inner, Uint8Array.of(inner.length), inner]));
+  const blocks = [0, 1].map(() => {
+    const outer = two.enter();
+    two.startSharing();
+    const [first, second] = [two.sharedBytes(), two.sharedBytes()];
+    two.leave(outer);
+    assert.equal(first.buffer, second.buffer);
+    assert.equal(first.buffer.byteLength, inner.length - 1);
+    return first.buffer;
+  });
+  assert.notEqual(blocks[0], blocks[1]);
+});
+
+test("sharedBytes() after a jump back reads right", () => {
+  const jumping = new Reader(joined([bytesField(10), bytesField(20)]));
+  jumping.pos = 11;
+  jumping.startSharing();
+  assert.deepEqual([...jumping.sharedBytes()], pattern(20));
+  jumping.pos = 0;
+  assert.deepEqual([...jumping.sharedBytes()], pattern(10));
+});
+
+/** A `bytes` field as it is behind its tag. */
+function bytesField(length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new BinaryWriter().bytes(Uint8Array.from(pattern(length))).finish());
+}
+
+function pattern(length: number): number[] {
+  return Array.from({ length }, (_, i) => (i * 31 + length) & 0xff);
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
 test("a nested message that is used up has no further field, though the buffer goes on", () => {
   const at = reader("0001aa");
   const outer = at.enter();
