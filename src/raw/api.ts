@@ -143,6 +143,9 @@ export interface Raw<K extends KeyCodec<unknown> = ByteKeys, V extends Codec<unk
   /**
    * The same view with compare-and-swap. Its writes wait for each other on the stores, which makes
    * them slower: whoever writes the keys that are swapped has to write through such a view.
+   *
+   * A write through it whose answer was lost is not sent again, because the value may have been
+   * swapped in between; it fails with `undetermined`.
    */
   atomic(): AtomicRaw<K, V>;
 

@@ -10,6 +10,7 @@ import type { KvPairReply } from "../rpc/batch/messages.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { RawScope } from "./scope.ts";
 import { assertNoError, assertNoPairError } from "./server_error.ts";
+import { writeCommandsOf } from "./write_commands.ts";
 
 /** One write of a batch. */
 export interface BatchEntry {
@@ -76,7 +77,7 @@ export async function putValues(
     keyOf: (entry) => entry.key,
     cut: (items) => cutByBytes(items, ({ key, value }) => key.length + value.length, PUT_BYTES_PER_REQUEST),
     request: (items) =>
-      routing.sender.request(COMMANDS.RawBatchPut, {
+      routing.sender.request(writeCommandsOf(scope).RawBatchPut, {
         pairs: items.map(({ key, value }) => ({ key, value })),
         cf: scope.columnFamily,
         // Stores that keep a TTL want one for each pair; those of old read the first one only.
@@ -100,7 +101,7 @@ export async function deleteKeys(
     keyOf: same,
     cut: (items) => cutByCount(items, KEYS_PER_REQUEST),
     request: (items) =>
-      routing.sender.request(COMMANDS.RawBatchDelete, {
+      routing.sender.request(writeCommandsOf(scope).RawBatchDelete, {
         keys: items,
         cf: scope.columnFamily,
         forCas: scope.isAtomic,

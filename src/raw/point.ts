@@ -8,6 +8,7 @@ import { STALE } from "../region/send.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { RawScope } from "./scope.ts";
 import { assertNoError } from "./server_error.ts";
+import { writeCommandsOf } from "./write_commands.ts";
 
 /** The value of a key; undefined if there is none. */
 export async function getValue(
@@ -33,7 +34,7 @@ export async function putValue(
 ): Promise<void> {
   const { routing } = scope.session;
   const body = { key, value, cf: scope.columnFamily, ttl, forCas: scope.isAtomic };
-  const request = routing.sender.request(COMMANDS.RawPut, body);
+  const request = routing.sender.request(writeCommandsOf(scope).RawPut, body);
   const region = routing.regions.peek(key);
   const first = region === undefined ? STALE : await routing.sender.send(region, request, operation);
   const reply = first === STALE ? await sendToKey(routing, key, { request, operation }) : first;
@@ -44,7 +45,7 @@ export async function putValue(
 export async function deleteKey(scope: RawScope, key: Uint8Array, operation: Operation): Promise<void> {
   const { routing } = scope.session;
   const body = { key, cf: scope.columnFamily, forCas: scope.isAtomic };
-  const request = routing.sender.request(COMMANDS.RawDelete, body);
+  const request = routing.sender.request(writeCommandsOf(scope).RawDelete, body);
   const reply = await sendToKey(routing, key, { request, operation });
   assertNoError("RawDelete", reply.error);
 }

@@ -22,7 +22,7 @@ export interface ViewOptions extends CallOptions {
 export interface RawScope {
   readonly session: Session;
   readonly defaults: CallOptions;
-  /** Absent for the default one, as the wire has it. */
+  /** Absent or empty for the default one, as the wire has it. */
   readonly columnFamily: string | undefined;
   /** Writes take part in the latches of compare-and-swap. */
   readonly isAtomic: boolean;
@@ -36,7 +36,8 @@ export function rootScope(session: Session, defaults: CallOptions): RawScope {
 /** The same scope with other defaults; what is not given stays as it is. */
 export function narrowScope(scope: RawScope, options: ViewOptions): RawScope {
   checkNames("the options of a view", options, VIEW_NAMES);
-  const { columnFamily } = options;
+  // The default family has no name on the wire, where API version 2 refuses every other.
+  const columnFamily = options.columnFamily === DEFAULT_FAMILY ? "" : options.columnFamily;
   if (columnFamily !== undefined && typeof columnFamily !== "string") {
     throw new TypeError(`Cannot use ${nameOf(columnFamily)} as "columnFamily": expected a string`);
   }
@@ -84,6 +85,7 @@ export function assertEntrySize(scope: RawScope, key: Uint8Array, value: Uint8Ar
   );
 }
 
+const DEFAULT_FAMILY = "default";
 const VIEW_NAMES: ReadonlySet<string> = new Set(["timeoutMs", "signal", "columnFamily"]);
 // API version 2: a byte for the mode and three for the keyspace.
 const KEYSPACE_PREFIX_BYTES = 4;

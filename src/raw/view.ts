@@ -141,7 +141,7 @@ export class BaseView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
 
   async checksum(range: RawRange<K>, options?: CallOptions): Promise<RawChecksum> {
     checkCallOptions(options);
-    if (this.#scope.columnFamily !== undefined && this.#scope.columnFamily !== "default") {
+    if ((this.#scope.columnFamily ?? "") !== "") {
       throw new TikvError(
         "unsupported",
         "Cannot digest a column family: the request is for the default one only",

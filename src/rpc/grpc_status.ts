@@ -80,12 +80,15 @@ export function errorOfStatus(status: WireStatus, path: string, address: string)
   return new RpcError(kindOfStatus(status), `Cannot call ${method} at ${address}: ${seen}`, {
     code: status.code,
     origin: status.origin,
-    isMaybeExecuted: status.isMaybeExecuted,
+    isMaybeExecuted: status.isMaybeExecuted && !(status.origin === "peer" && NEVER_EXECUTED.has(status.code)),
     connection: status.connection,
     cause: status.cause,
     context: { method, address },
   });
 }
+
+/** With these the peer says that it did not take the call on. */
+const NEVER_EXECUTED: ReadonlySet<number> = new Set([GRPC.UNIMPLEMENTED, GRPC.UNAUTHENTICATED]);
 
 function kindOfStatus(status: WireStatus): ErrorKind {
   if (status.isTlsFailure === true) return "tls";

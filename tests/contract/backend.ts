@@ -11,6 +11,7 @@ import { assertNoTimers, countingEnvironment } from "../helpers/leaks.ts";
 export const CAPABILITIES = {
   "ttl": "entries can have a TTL",
   "no-ttl": "a TTL is refused",
+  "strict-api": "requests that TiKV refuses are refused: other API versions, unknown column families",
   "column-families": "there is more than one column family",
   "atomic": "compare-and-swap is linearizable",
   "checksum": "the stores digest ranges as TiKV does",

@@ -246,11 +246,16 @@ export function rawSuite(backend: Backend): void {
     await write.delete("k");
     assert.deepEqual(texts(await write.scanKeys({}).toArray()), []);
     assert.deepEqual(texts(await raw.scanKeys({}).toArray()), ["k"]);
-    for (
-      const call of [() => raw.columnFamily("x").get("k"), () => raw.columnFamily("x").scan({}).toArray()]
-    ) {
-      await assert.rejects(call(), hasKind("unsupported"));
-    }
+  });
+
+  contract(backend, "[RAW-018] a column family that is not there is refused", {
+    needs: ["column-families", "strict-api"],
+  }, async ({ client, prefix }) => {
+    const raw = client.raw.sub(prefix).columnFamily("x");
+    await assert.rejects(raw.get("k"), hasKind("unsupported"));
+    await assert.rejects(raw.put("k", "v"), hasKind("unsupported"));
+    await assert.rejects(raw.batchGet(["k"]), hasKind("unsupported"));
+    await assert.rejects(raw.scan({}).toArray(), hasKind("unsupported"));
   });
 
   contract(backend, "[RAW-015] checksum() is what TiKV defines, over regions", {
@@ -313,7 +318,7 @@ export function rawSuite(backend: Backend): void {
   contract(
     backend,
     "[RAW-022] a client of another API version is told so",
-    { needs: ["column-families"] },
+    { needs: ["column-families", "strict-api"] },
     async (scene) => {
       const mistaken = await scene.connect({ apiVersion: 2 }).catch((error) => error as unknown);
       // Without keyspaces PD may refuse at once; otherwise the stores do at the first call.
