@@ -28,6 +28,7 @@ export interface ConnectOptions extends ClientOptions {
 
 /** A cluster in this process; the playground is one. */
 export interface EmbeddedCluster {
+  /** How the cluster is reached from within this process. */
   connectOptions(): {
     readonly pd: readonly string[];
     readonly transport: Transport;
@@ -45,7 +46,9 @@ export interface Client extends AsyncDisposable {
   readonly raw: Raw;
   /** The placement driver: timestamps, regions, stores, keyspaces. Keys are those of this client. */
   readonly pd: Pd;
+  /** Identifies the cluster; the same for its whole life. */
   readonly clusterId: bigint;
+  /** Tells whether {@linkcode Client.close} was called. */
   readonly isClosed: boolean;
 
   /**

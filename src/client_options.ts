@@ -36,7 +36,9 @@ export interface TlsOptions extends TlsMaterial {
 
 /** Where an address of the cluster is really dialled. */
 export interface DialTarget {
+  /** Name or address, IPv6 without brackets. */
   readonly host: string;
+  /** Port, from 1 to 65535. */
   readonly port: number;
   /** Name that the server's certificate must have; default: `host`. */
   readonly serverName?: string | undefined;
@@ -53,7 +55,11 @@ export type ResolveAddress = (
 
 /** Options of a client, without the network that it uses. */
 export interface ClientOptions {
-  /** @default {1}, or `2` when a keyspace is named */
+  /**
+   * What the stores are configured with.
+   *
+   * @default {1} or 2 when a keyspace is named
+   */
   readonly apiVersion?: ApiVersion | undefined;
   /**
    * Name of the keyspace, with `apiVersion: 2` only.

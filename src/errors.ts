@@ -71,7 +71,9 @@ const RETRY_ADVICE: Readonly<Record<ErrorKind, RetryAdvice>> = {
 export interface RetryCause {
   /** Name of the back-off kind, such as `"regionMiss"` or `"tikvServerBusy"`. */
   readonly reason: string;
+  /** How often it was waited for this reason. */
   readonly count: number;
+  /** Time of these waits in all. */
   readonly waitedMs: number;
 }
 
@@ -83,8 +85,11 @@ export interface ErrorContext {
   readonly method?: string | undefined;
   /** How many requests were sent. */
   readonly attempts?: number | undefined;
+  /** Time from the start of the operation to its end. */
   readonly elapsedMs?: number | undefined;
+  /** The region of the last attempt. */
   readonly regionId?: bigint | undefined;
+  /** The store of the last attempt. */
   readonly storeId?: bigint | undefined;
   /** Address as dialled. */
   readonly address?: string | undefined;
@@ -94,7 +99,9 @@ export interface ErrorContext {
 
 /** Options of a new {@linkcode TikvError}. */
 export interface TikvErrorOptions {
+  /** What led to the error. */
   readonly cause?: unknown;
+  /** What is known of the operation. */
   readonly context?: ErrorContext | undefined;
 }
 
@@ -115,6 +122,7 @@ export class TikvError<K extends ErrorKind = ErrorKind> extends Error {
   /** Facts about the failed operation; keys in it are redacted. */
   readonly context: ErrorContext;
 
+  /** Makes an error of a kind; the message follows `docs/errors.md`. */
   constructor(kind: K, message: string, options: TikvErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "TikvError";
@@ -132,6 +140,7 @@ export class TikvError<K extends ErrorKind = ErrorKind> extends Error {
 
 /** The deadline of an operation passed before it had an answer. Nothing was written by it. */
 export class TimeoutError extends TikvError<"timeout"> {
+  /** Makes the error of a deadline that passed. */
   constructor(message: string, options: TikvErrorOptions = {}) {
     super("timeout", message, options);
     this.name = "TimeoutError";
@@ -145,6 +154,7 @@ export class TimeoutError extends TikvError<"timeout"> {
  * aborted, it is the signal's reason.
  */
 export class UndeterminedError extends TikvError<"undetermined"> {
+  /** Makes the error of a write that may have happened. */
   constructor(message: string, options: TikvErrorOptions = {}) {
     super("undetermined", message, options);
     this.name = "UndeterminedError";

@@ -38,6 +38,8 @@ export interface CallOptions {
 
 /** A key with its value. */
 export interface Entry<K = Uint8Array, V = Uint8Array> {
+  /** The key. */
   readonly key: K;
+  /** The value of the key. */
   readonly value: V;
 }

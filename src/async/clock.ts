@@ -28,7 +28,9 @@ export interface Random {
 
 /** Everything from outside that the library depends on besides the network. */
 export interface Environment {
+  /** Where time comes from. */
   readonly clock: Clock;
+  /** Where chance comes from. */
   readonly random: Random;
 }
 

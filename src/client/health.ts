@@ -12,7 +12,9 @@ export type Liveness = "reachable" | "unreachable" | "unknown";
 
 /** One store, as {@linkcode Health} tells of it. */
 export interface StoreHealth {
+  /** Identifies the store in the cluster. */
   readonly id: StoreId;
+  /** `host:port` as PD hands it out. */
   readonly address: string;
   /** What PD says of it. */
   readonly state: string;
@@ -22,6 +24,7 @@ export interface StoreHealth {
 
 /** What serves, and what the client holds. */
 export interface Health {
+  /** The placement driver. */
   readonly pd: {
     readonly isReachable: boolean;
     /** Name of the member that leads, when it is known. */
@@ -32,6 +35,7 @@ export interface Health {
   };
   /** Every store that was not removed; empty when PD could not be asked. */
   readonly stores: readonly StoreHealth[];
+  /** How many regions the cache has. */
   readonly cachedRegions: number;
   /** Bytes of the cached regions, about. */
   readonly cachedRegionBytes: number;
@@ -39,7 +43,11 @@ export interface Health {
 
 /** Options of `warmUp()`. */
 export interface WarmUpOptions extends CallOptions {
-  /** @default {[{}]} everything */
+  /**
+   * What to load.
+   *
+   * @default {[{}]} everything
+   */
   readonly ranges?: Iterable<RangeInput> | undefined;
 }
 

@@ -10,9 +10,11 @@ export interface InterceptedCall {
   readonly operation: string;
   /** The store that is called. */
   readonly store?: { readonly id?: bigint | undefined; readonly address: string } | undefined;
+  /** The region that is asked. */
   readonly regionId?: bigint | undefined;
   /** The body of the request. Treat it as read-only: it is sent again when the attempt fails. */
   readonly request: unknown;
+  /** Aborted when the operation was. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -7,9 +7,13 @@ import type { ClientEvent, Observer } from "./events.ts";
  * `Logger` fit as they are.
  */
 export interface LoggerLike {
+  /** What helps to find out what happened. */
   debug(message: string, ...details: unknown[]): unknown;
+  /** What is worth knowing in normal operation. */
   info(message: string, ...details: unknown[]): unknown;
+  /** What went wrong and was got over. */
   warn(message: string, ...details: unknown[]): unknown;
+  /** What went wrong. */
   error(message: string, ...details: unknown[]): unknown;
 }
 

@@ -7,15 +7,21 @@ export type SpanValue = string | number | boolean;
 
 /** The subset of an OpenTelemetry `Span` that is used. */
 export interface SpanLike {
+  /** Adds a fact to the span. */
   setAttribute(name: string, value: SpanValue): unknown;
+  /** Notes something that happened at this moment. */
   addEvent?(name: string, attributes?: Record<string, SpanValue>): unknown;
+  /** Notes an error. */
   recordException?(error: Error): unknown;
+  /** Says how the work ended; 2 is an error. */
   setStatus?(status: { code: number; message?: string }): unknown;
+  /** Ends the span. */
   end(): void;
 }
 
 /** The subset of an OpenTelemetry `Tracer` that is used. */
 export interface TracerLike {
+  /** Begins a span. */
   startSpan(name: string, options?: { kind?: number; attributes?: Record<string, SpanValue> }): SpanLike;
 }
 

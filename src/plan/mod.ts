@@ -24,7 +24,7 @@
  * @module
  */
 
-export type { Command, CommandName } from "../rpc/commands.ts";
+export type { Command, CommandName, Commands } from "../rpc/commands.ts";
 export type { KvCommands, KvName } from "./kv.ts";
 export { Kv } from "./kv.ts";
 export type { Plan, PlanStart } from "./plan.ts";

@@ -7,7 +7,11 @@
 export class ScanResult<T> implements AsyncIterable<T> {
   readonly #start: () => AsyncGenerator<readonly T[], void, undefined>;
 
-  /** @param start begins one pass over the range */
+  /**
+   * Made by the scans themselves.
+   *
+   * @param start begins one pass over the range
+   */
   constructor(start: () => AsyncGenerator<readonly T[], void, undefined>) {
     this.#start = start;
   }

@@ -18,7 +18,9 @@ export type PutEntry<K, V> =
 
 /** The codecs of a view; what is absent stays as it is in the view that it is made of. */
 export interface ViewCodecs<K, V> {
+  /** Codec of the keys. */
   readonly key?: K | undefined;
+  /** Codec of the values. */
   readonly value?: V | undefined;
 }
 
@@ -230,6 +232,7 @@ export interface AtomicRaw<K extends KeyCodec<unknown> = ByteKeys, V extends Cod
 export interface Swap<V> {
   /** The value that the key must have; `null`: the key must not exist. */
   readonly expect: ValueIn<V> | null;
+  /** The value to write. */
   readonly value: ValueIn<V>;
   /** As in {@linkcode PutOptions}. */
   readonly ttlSeconds?: number | undefined;
@@ -237,6 +240,7 @@ export interface Swap<V> {
 
 /** Whether the value was written, and what was there before. */
 export interface SwapResult<V> {
+  /** Whether the value was written. */
   readonly swapped: boolean;
   /** The value before; `undefined` if there was none. */
   readonly previous: ValueOut<V> | undefined;
@@ -246,6 +250,7 @@ export interface SwapResult<V> {
 export interface CoprocessorRequest<K extends KeyCodec<unknown> = ByteKeys> {
   /** Such as `"^1.0"`. */
   readonly version: string;
+  /** What the plugin is to look at. */
   readonly ranges: Iterable<RawRange<K>>;
   /** The plugin's own request, the same for all regions or made for the ranges of one. */
   readonly data: Uint8Array | ((ranges: readonly CoprocessorRange[]) => Uint8Array);
@@ -253,6 +258,7 @@ export interface CoprocessorRequest<K extends KeyCodec<unknown> = ByteKeys> {
 
 /** A range of whole keys, with the view's prefix, as a plugin gets it. */
 export interface CoprocessorRange {
+  /** The first key. */
   readonly start: Uint8Array;
   /** Exclusive; empty when unbounded. */
   readonly end: Uint8Array;
@@ -260,6 +266,8 @@ export interface CoprocessorRange {
 
 /** What a plugin answered for one region. */
 export interface CoprocessorReply {
+  /** The ranges that the region has, in the order in which they were given. */
   readonly ranges: readonly CoprocessorRange[];
+  /** The plugin's own answer. */
   readonly data: Uint8Array;
 }

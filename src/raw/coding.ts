@@ -16,6 +16,7 @@ import {
   type BoundOf,
   type Codec,
   type KeyCodec,
+  type PrefixKeyCodec,
   type PrefixOf,
   type RangeInputOf,
   toKeyRange,
@@ -38,7 +39,7 @@ export type ValueIn<V> = KeyArgument<ValueOf<V>>;
 export type RawRange<K> = PrefixInput<KeyArgument<PrefixOf<K>>> | BoundsInput<KeyArgument<BoundOf<K>>>;
 
 /** The key codec of a view without one. */
-export type ByteKeys = typeof bytes;
+export type ByteKeys = PrefixKeyCodec<Uint8Array>;
 /** The value codec of a view without one. */
 export type ByteValues = Codec<Uint8Array>;
 

@@ -35,6 +35,7 @@ export interface RawChecksum {
    * on how the range is cut into regions.
    */
   readonly checksum: bigint;
+  /** How many keys the range has. */
   readonly totalKeys: bigint;
   /** Bytes of keys and values. In API version 2 each key counts with its 4 bytes of prefix. */
   readonly totalBytes: bigint;
