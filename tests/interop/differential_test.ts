@@ -31,7 +31,7 @@ if (program.state === "absent") {
 } else {
   for (const api of ["v1", "v1ttl", "v2"] as const) {
     for (const seed of seeds) {
-      const name = `[RAW-001..023] both clients answer alike, seed ${seed} (${api})`;
+      const name = `both clients answer alike, seed ${seed} (${api})`;
       test(name, { timeout: LIMIT_MS }, async () => {
         const [theirs, ours] = await Promise.all([
           throughClientGo(program.path, api, seed),

@@ -53,7 +53,7 @@ if (program.state === "absent") {
     for (const { name, apis } of cases) {
       if (!apis.includes(api) || only?.test(name) === false) continue;
       test(
-        `${name} (client-go, ${kind})`,
+        `client-go: ${withoutBrackets(name)} (${kind})`,
         { timeout: LIMIT_MS },
         async () => check(await resultOf(kind), name),
       );
@@ -63,6 +63,11 @@ if (program.state === "absent") {
       assert.equal(lines.at(-1)?.["done"], true, stderr);
     });
   }
+}
+
+// An ID in brackets would count as a test of this project's client; the judge is another one.
+function withoutBrackets(name: string): string {
+  return name.replaceAll(/[[\]]/g, "");
 }
 
 async function listCases(path: string): Promise<readonly { readonly name: string; readonly apis: Api[] }[]> {
