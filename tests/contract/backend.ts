@@ -145,7 +145,7 @@ async function playScene(
     const control = cluster.control as Required<ClusterControl>;
     await body({ client, control, prefix, cluster, connect: open });
     await Promise.all(clients.map((each) => each.close()));
-    assertNoTimers(environment);
+    await assertNoTimers(environment);
     assert.deepEqual(cluster.leftovers(), []);
   } finally {
     await Promise.all(clients.map((each) => each.close()));

@@ -38,8 +38,11 @@ export function countingEnvironment(base: Environment = systemEnvironment): Coun
   };
 }
 
-/** Fails when a timer is left, and tells where it was made. */
-export function assertNoTimers(environment: CountingEnvironment): void {
+/** Fails when a timer is left, and tells where it was made. Those that are due get a moment to fire. */
+export async function assertNoTimers(environment: CountingEnvironment): Promise<void> {
+  for (let turn = 0; turn < 20 && environment.pendingTimers().length > 0; turn++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   const left = environment.pendingTimers();
   assert.equal(left.length, 0, `${left.length} timers are left:\n${left.join("\n")}`);
 }

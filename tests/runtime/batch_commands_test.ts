@@ -47,7 +47,7 @@ async function withStore(service: Service, work: (setup: Setup) => Promise<void>
     await transport.close();
     await listener.close();
   }
-  assertNoTimers(environment);
+  await assertNoTimers(environment);
   assert.equal(transport.stats().sockets, 0);
 }
 
