@@ -23,6 +23,7 @@ import {
   TxnHeartBeatResponseSchema,
 } from "../../gen/kvrpcpb_pb.ts";
 import { Tikv } from "../../gen/tikvpb_pb.ts";
+import { copyBytes } from "../bytes/concat.ts";
 import { encodeBytes } from "../bytes/memcomparable.ts";
 import { lockInfoOf } from "./mvcc/lock_info.ts";
 import { WAIT_FOR_LOCK_TIMEOUT_MS } from "./mvcc/lock_waits.ts";
@@ -169,7 +170,7 @@ function resumeLock(
 
 function parametersOf(request: PessimisticLockRequest): LockParameters {
   return {
-    primary: request.primaryLock,
+    primary: copyBytes(request.primaryLock),
     startTs: request.startVersion,
     ttlMs: request.lockTtl,
     forUpdateTs: request.forUpdateTs,

@@ -17,6 +17,7 @@ import {
   ResolveLockResponseSchema,
 } from "../../gen/kvrpcpb_pb.ts";
 import { Tikv } from "../../gen/tikvpb_pb.ts";
+import { copyBytes } from "../bytes/concat.ts";
 import { encodeBytes } from "../bytes/memcomparable.ts";
 import { commitKeys, resolveKeys, resolveRange, rollbackKeys } from "./mvcc/commit.ts";
 import { keyErrorOf, MvccError } from "./mvcc/mvcc_error.ts";
@@ -58,7 +59,7 @@ export const TXN_WRITES: readonly StoreCommand[] = [
     const result = prewrite(txn, {
       props: propertiesOf(request, (context?.isRetryRequest ?? false) || isLate),
       mutations,
-      secondaries: useAsyncCommit ? request.secondaries : undefined,
+      secondaries: useAsyncCommit ? request.secondaries.map(copyBytes) : undefined,
     });
     finish(target, txn);
     if (result.onePcCommitTs !== 0n) statuses.add(startVersion, result.onePcCommitTs);
@@ -81,7 +82,7 @@ export const TXN_WRITES: readonly StoreCommand[] = [
         startTs,
         mode: { kind: "optimistic", skipsConstraintCheck: false },
         commit: { kind: "2pc" },
-        primary: primaryKey,
+        primary: copyBytes(primaryKey),
         txnSize: 0xffff_ffff_ffff_ffffn,
         lockTtlMs: lockTtl,
         minCommitTs: startTs + 1n,
@@ -183,7 +184,8 @@ function mutationOf({ op, key, value, assertion }: Mutation, action: Pessimistic
   return {
     op: kind,
     key: encodeBytes(key),
-    value: kind === "put" || kind === "insert" ? value : undefined,
+    // A copy: the request is part of a larger message, and may still be the client's.
+    value: kind === "put" || kind === "insert" ? copyBytes(value) : undefined,
     assertion: ASSERTIONS[assertion] ?? "none",
     action,
   };
@@ -221,7 +223,7 @@ function propertiesOf(request: PrewriteRequest, isRetry: boolean): PrewritePrope
     startTs: request.startVersion,
     mode,
     commit,
-    primary: request.primaryLock,
+    primary: copyBytes(request.primaryLock),
     txnSize: request.txnSize,
     lockTtlMs: request.lockTtl,
     minCommitTs: request.minCommitTs,
