@@ -17,6 +17,7 @@ import { Oracle } from "./oracle.ts";
 import { RawEngine } from "./raw_engine.ts";
 import { RegionMap } from "./regions.ts";
 import type { Region } from "./regions.ts";
+import { SortedMap } from "./sorted_map.ts";
 
 /** How region bounds are encoded in V1: plain for raw data, memcomparable for transactions. */
 export type ClusterMode = "raw" | "txn";
@@ -117,6 +118,8 @@ export class Cluster {
   readonly keyspaces: Keyspaces;
   readonly meta: MetaStorage = new MetaStorage();
   readonly gc: GcStates;
+  /** Keys that clients have put into PD's etcd. */
+  readonly etcd: SortedMap<Uint8Array> = new SortedMap();
   /** Regions that PD was asked to scatter, for which it has an operator to show. */
   readonly scattered: Set<bigint> = new Set();
   /** Index of the leader among `members`; undefined while there is none. */

@@ -3,6 +3,7 @@
 import type { Service } from "../rpc/server.ts";
 import { addHealth } from "./health.ts";
 import { addClusterMethods } from "./pd_cluster.ts";
+import { withEtcd } from "./pd_etcd.ts";
 import { addGcMethods } from "./pd_gc.ts";
 import { addKeyspaceMethods } from "./pd_keyspaces.ts";
 import { addMetaMethods } from "./pd_meta_storage.ts";
@@ -19,5 +20,5 @@ export function pdService(scope: PdScope): Service {
   addGcMethods(table, scope);
   addMetaMethods(table, scope);
   addHealth(table, scope.cluster, { storeId: undefined, member: scope.member.name, cut: () => scope.cut() });
-  return table.service();
+  return withEtcd(scope.cluster, table.service());
 }

@@ -148,7 +148,7 @@ export const TXN_LOCKS: readonly StoreCommand[] = [
   ),
 ];
 
-/** Runs a waiting request again, whose key has become free. */
+/** Runs a waiting request of fair locking again, whose key has become free. */
 function resumeLock(
   scope: StoreScope,
   { context, startVersion }: PessimisticLockRequest,
@@ -157,7 +157,7 @@ function resumeLock(
 ): ResumeOutcome {
   const region = openForWrite(scope, context, [target.key]);
   const txn = scope.cluster.mvcc.begin(scope.storeId, startVersion);
-  const outcome = lockKeys(txn, [target], { ...params, allowsConflict: true });
+  const outcome = lockKeys(txn, [target], params);
   // A waiter does not keep others from sharing: the client has to come again for that.
   if (outcome.kind === "shrunk") throw locked(outcome.lock);
   if (outcome.kind === "blocked") {

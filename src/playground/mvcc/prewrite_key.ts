@@ -84,7 +84,6 @@ export function prewriteKey(context: PrewriteContext, mutation: PrewriteMutation
     });
   }
   if (op === "check-not-exists") {
-    txn.maxTs.raise(props.startTs);
     if (props.commit.kind === "2pc") return 0n;
     return max(props.minCommitTs, props.startTs + 1n);
   }

@@ -198,3 +198,28 @@ test("[TXN-188] the record of a transaction is found by its start timestamp", as
   const missing = await find(at(11));
   assert.deepEqual([missing.key.length, missing.info?.writes], [0, []]);
 });
+
+test("rollbacks of what never came collapse too, and those of flushed locks stay", async () => {
+  await using bench = await TxnBench.start();
+  await bench.rollback(["k"], at(10));
+  await bench.rollback(["k"], at(20));
+  assert.equal(await bench.writes("k"), "rollback@20-20");
+  const mutations = ["p", "s"].map((key) => ({ op: Op.Put, key: bytes(key), value: bytes("1") }));
+  await bench.call(method.kvFlush, "p", {
+    mutations,
+    primaryKey: bytes("p"),
+    startTs: at(30),
+    generation: 1n,
+  });
+  await bench.rollback(["s"], at(30));
+  assert.equal(await bench.writes("s"), "rollback!@30-30");
+});
+
+test("a record with an overlapped rollback remembers the version that followed it", async () => {
+  await using bench = await TxnBench.start();
+  await bench.put({ k: "1" }, at(10), at(20));
+  await bench.put({ k: "2" }, at(21), at(30));
+  await bench.call(method.kvCleanup, "k", { key: bytes("k"), startVersion: at(20) });
+  const { writes: [, older] } = await bench.mvcc("k");
+  assert.deepEqual([older?.hasOverlappedRollback, older?.hasGcFence, older?.gcFence], [true, true, at(30)]);
+});

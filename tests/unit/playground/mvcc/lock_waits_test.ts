@@ -274,3 +274,46 @@ test("a cluster that closes leaves no timer of a wait behind", async () => {
   await bench.cluster.close();
   assert.equal(bench.clock.pendingTimers, 0);
 });
+
+test("who comes after a wake-up is not woken with those before", async () => {
+  await using bench = await TxnBench.start();
+  await bench.lock(["k"], at(10), at(10));
+  const [, b] = [await waiting(bench, ["k"], 20), await waiting(bench, ["k"], 30)];
+  await bench.rollback(["k"], at(10));
+  await bench.lock(["k"], at(11), at(11));
+  const late = await waiting(bench, ["k"], 40);
+  await bench.clock.advance(20);
+  assert.deepEqual([b.isDone(), late.isDone()], [true, false]);
+  await bench.clock.advance(480);
+  assert.equal(faults(await late.reply), "locked");
+});
+
+test("a fair waiter among the late ones takes the key, and those behind it wait for that", async () => {
+  await using bench = await TxnBench.start();
+  await bench.lock(["k"], at(10), at(10));
+  await waiting(bench, ["k"], 20);
+  const fair = await waiting(bench, ["k"], 30, FAIR);
+  const behind = await waiting(bench, ["k"], 40);
+  await bench.rollback(["k"], at(10));
+  await bench.clock.advance(20);
+  assert.equal((await fair.reply).results[0]?.type, 0);
+  await bench.clock.advance(100);
+  assert.equal(behind.isDone(), false);
+  await bench.rollback(["k"], at(30));
+  assert.equal(faults(await behind.reply), "conflict:PessimisticRetry");
+});
+
+test("[TXN-120] a circle that closes when a lock changes hands is found", async () => {
+  await using bench = await TxnBench.start();
+  await bench.lock(["k"], at(10), at(10));
+  await bench.lock(["other"], at(30), at(30));
+  const next = await waiting(bench, ["k"], 20, FAIR);
+  const last = await waiting(bench, ["k"], 30, FAIR);
+  await bench.rollback(["k"], at(10));
+  assert.equal((await next.reply).results[0]?.type, 0);
+  assert.equal(last.isDone(), false);
+  const closing = await waiting(bench, ["other"], 20);
+  assert.equal(faults(await closing.reply), "deadlock");
+  await bench.clock.advance(500);
+  assert.equal(faults(await last.reply), "locked");
+});

@@ -209,6 +209,7 @@ test("[TXN-077] a copy of a prewrite that skips checks is checked when it says t
   await using bench = await TxnBench.start();
   const fields = { forUpdateTs: at(10), pessimisticActions: [SKIP_PESSIMISTIC_CHECK], tryOnePc: true };
   const { onePcCommitTs } = await bench.prewrite({ k: "1" }, at(10), fields);
+  await bench.get("k", onePcCommitTs + 100n);
   // The store remembers for a while that it was committed.
   assert.equal((await bench.prewrite({ k: "1" }, at(10), fields)).onePcCommitTs, onePcCommitTs);
   await bench.put({ k: "2" }, at(10_000_000), at(10_000_001));
@@ -338,4 +339,34 @@ test("[TXN-132] a flush writes locks of its generation, and an older one changes
   assert.equal(await flush(Op.Insert, 4n), "ok");
   const [lock] = await bench.locks();
   assert.deepEqual([lock?.txnSize, lock?.minCommitTs], [0xffff_ffff_ffff_ffffn, at(10) + 1n]);
+});
+
+test("[TXN-075] a prewrite keeps the larger time to live and timestamps of the pessimistic lock", async () => {
+  await using bench = await TxnBench.start();
+  await bench.lock(["k"], at(10), at(20), { lockTtl: 9_000n, minCommitTs: at(21) });
+  await bench.prewriteLocked({ k: "1" }, at(10), at(15), { lockTtl: 5n, minCommitTs: at(16) });
+  const [lock] = await bench.locks();
+  assert.deepEqual([lock?.lockTtl, lock?.minCommitTs, lock?.lockForUpdateTs], [9_000n, at(21), at(20)]);
+});
+
+test("[TXN-094] one key that has a plain lock makes the whole request one of a plain commit", async () => {
+  await using bench = await TxnBench.start();
+  await bench.prewrite({ b: "1" }, at(10));
+  const mixed = await bench.prewrite({ a: "1", b: "1", c: "1" }, at(10), { useAsyncCommit: true });
+  assert.deepEqual([faults(mixed), mixed.minCommitTs], ["ok", 0n]);
+  const kinds = (await bench.locks()).map(({ key, useAsyncCommit }) => `${text(key)}:${useAsyncCommit}`);
+  assert.equal(kinds.join(), "a:true,b:false,c:false");
+});
+
+test("[TXN-086] in a range without any data, more than 12 keys are not looked at one by one", async () => {
+  await using bench = await TxnBench.start();
+  const asserts = (count: number) =>
+    bench.prewrite({}, at(10), {
+      mutations: Array.from({ length: count }, (_, i) => ({ op: Op.Put, key: bytes(`k${i}`), assertion: 1 })),
+      assertionLevel: AssertionLevel.Fast,
+    });
+  assert.equal(faults(await asserts(12)), "assertion-failed");
+  assert.equal(faults(await asserts(13)), "ok");
+  await bench.rollback(["k0"], at(10));
+  assert.equal(faults(await asserts(13)), "conflict:SelfRolledBack");
 });

@@ -71,6 +71,7 @@ test("[TXN-187] a flashback brings old data back, and meanwhile only older data 
   assert.ok(notPrepared.regionError?.FlashbackNotPrepared !== undefined);
   const prepared = await bench.call(method.kvPrepareFlashbackToVersion, "", request);
   assert.deepEqual([prepared.regionError, prepared.error], [undefined, ""]);
+  await bench.call(method.kvPrepareFlashbackToVersion, "", request);
   const refused = await bench.call(method.kvGet, "a", { key: bytes("a"), version: at(40) });
   assert.equal(refused.regionError?.FlashbackInProgress?.flashbackStartTs, at(30));
   assert.ok((await bench.prewrite({ z: "1" }, at(35))).regionError?.FlashbackInProgress !== undefined);

@@ -238,7 +238,8 @@ test("[TXN-150] a read at a replica counts for the leader, and a new leader know
   await unary(transport, address, method.kvGet, { context, key: bytes("k"), version: oracleTs + 99n });
   const first = await bench.prewrite({ k: "1" }, at(3), { useAsyncCommit: true });
   assert.equal(first.minCommitTs, oracleTs + 100n);
-  await bench.cluster.moveLeader("k");
+  const third = region.peers.find(({ id }) => id !== region.leader?.id && id !== follower.id);
+  await bench.cluster.moveLeader("k", third?.storeId);
   const second = await bench.prewrite({ l: "1" }, at(3), { useAsyncCommit: true });
   assert.ok(second.minCommitTs > oracleTs);
 });

@@ -243,3 +243,29 @@ test("[TXN-124] a shared lock is no primary", async () => {
   await bench.lock(["k"], at(10), at(10), { op: Op.SharedPessimisticLock, primaryLock: bytes("p") });
   assert.equal(shown(await bench.status("k", at(10))), "primary-mismatch");
 });
+
+test("[TXN-160] a push goes to the present, when that is after the reader", async () => {
+  await using bench = await TxnBench.start();
+  await bench.prewrite({ k: "1" }, at(10), { minCommitTs: at(11) });
+  await bench.status("k", at(10), { callerStartTs: at(50), currentTs: at(70) });
+  assert.equal((await bench.locks())[0]?.minCommitTs, at(70));
+});
+
+test("[TXN-123] only the heartbeat of a pipelined transaction moves its commit timestamp", async () => {
+  await using bench = await TxnBench.start();
+  const beat = async (key: string) => {
+    const fields = { startVersion: at(10), adviseLockTtl: 1n, minCommitTs: at(90) };
+    await bench.call(method.kvTxnHeartBeat, key, { primaryLock: bytes(key), ...fields });
+  };
+  const mutations = [{ op: Op.Put, key: bytes("f"), value: bytes("1") }];
+  await bench.call(method.kvFlush, "f", {
+    mutations,
+    primaryKey: bytes("f"),
+    startTs: at(10),
+    generation: 1n,
+  });
+  await bench.prewrite({ k: "1" }, at(10), { minCommitTs: at(11) });
+  await beat("f");
+  await beat("k");
+  assert.deepEqual((await bench.locks()).map(({ minCommitTs }) => minCommitTs), [at(90), at(11)]);
+});
