@@ -218,7 +218,7 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof Difference) console.error(`FAILED: ${error.message}`);
-    else console.error(error);
+    else console.error(error instanceof Error && error.cause !== undefined ? error.message : error);
     return 1;
   }
 }

@@ -22,7 +22,7 @@ const QUOTE = 0x22;
 
 /** The rows of every text file below `path`, in key order. Throws when there is nothing to load. */
 export async function rowsOf(path: string): Promise<Row[]> {
-  const isFolder = (await stat(path)).isDirectory();
+  const isFolder = await isDirectory(path);
   const files = isFolder ? await filesBelow(path) : [path];
   const rows: Row[] = [];
   for (const file of files) {
@@ -33,6 +33,16 @@ export async function rowsOf(path: string): Promise<Row[]> {
   }
   if (rows.length === 0) throw new Error(`Cannot load "${path}": it has no line of text`);
   return rows.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (cause) {
+    throw new Error(`Cannot load "${path}": there is no such file or folder, or it cannot be read`, {
+      cause,
+    });
+  }
 }
 
 /** Cuts one file into rows; a `.csv` record may span lines inside quotes, a `.jsonl` line must be JSON. */

@@ -29,9 +29,12 @@ if (at >= 0) {
   }
   runtime = name;
 }
+const initial = Deno.env.get("INIT_CWD");
 const script = join(import.meta.dirname ?? ".", "demo.ts");
 const { code } = await new Deno.Command(await runtimeBinary(runtime), {
   args: [...RUNTIME_ARGUMENTS[runtime], script, ...args],
+  // A task runs in the project's folder; a path means what it means where the user stands.
+  ...(initial === undefined ? {} : { cwd: initial }),
   stdin: "null",
 }).spawn().status;
 Deno.exit(code);
