@@ -43,7 +43,8 @@ export async function startCluster(
   return { state: "running", pdAddresses, stop };
 }
 
-async function hasGo(): Promise<boolean> {
+/** Tells whether the Go toolchain is there. */
+export async function hasGo(): Promise<boolean> {
   try {
     return (await new Deno.Command("go", { args: ["version"], stdout: "null", stderr: "null" }).output())
       .success;

@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { startCluster } from "./real_cluster.ts";
+import { hasGo, startCluster } from "./real_cluster.ts";
 import { parseJunit } from "./junit.ts";
 import { CACHE_DIR, runtimeBinary, type RuntimeName } from "./runtimes.ts";
 
@@ -141,6 +141,19 @@ function suiteStep(name: string, runtime: RuntimeName, folders: readonly string[
   return { name: full, run: () => suite(full, runtime, { folders }) };
 }
 
+/** Compares the generated code with its source, which only Go can read. */
+function generatedStep(): Step {
+  const step = command("generated code", ["run", "-A", "tools/gen.ts", "--check"]);
+  return {
+    name: step.name,
+    run: async () => {
+      if (await hasGo()) return await step.run();
+      console.log("  skipped: Go is not installed");
+      return { passed: 0, failed: 0, skipped: 1 };
+    },
+  };
+}
+
 /** The contract suite on servers that others wrote; skipped, and counted, where they are not at hand. */
 function realServerSteps(): Step[] {
   return [{
@@ -222,7 +235,7 @@ const STEPS: readonly Step[] = [
   command("lint", ["lint"]),
   command("types", ["check", "--quiet", ...SOURCES.filter((path) => existsSync(join(ROOT, path)))]),
   command("manifests", ["run", "-A", "tools/check_manifests.ts"]),
-  command("generated code", ["run", "-A", "tools/gen.ts", "--check"]),
+  generatedStep(),
   command("publish dry run", ["publish", "--dry-run", "--allow-dirty", "--quiet"]),
   command("documentation", ["run", "-A", "tools/check_docs.ts"]),
   suiteStep("tools", "deno", ["tests/tools"]),
