@@ -78,10 +78,11 @@ export class StoreChannel implements LanesOwner {
   /** Sends a command the best way there is. */
   send(request: ChannelRequest): Promise<unknown> {
     const { command, context, body } = request;
-    if (context.length + body.length > this.#shared.maxRequestBytes) {
-      return Promise.reject(this.#tooLarge(request));
-    }
-    if (command.batchTag === undefined || this.#shared.limits.maxBatchSize === 0 || !this.#isBatching) {
+    const size = context.length + body.length;
+    if (size > this.#shared.maxRequestBytes) return Promise.reject(this.#tooLarge(request));
+    const isBatched = command.batchTag !== undefined && this.#shared.limits.maxBatchSize > 0;
+    // Nothing is gained for a large one, and everything behind it in the stream would wait for it.
+    if (!isBatched || !this.#isBatching || (size > ALONE_BYTES && command.path !== "")) {
       return this.#sendAlone(request);
     }
     const { forwardedHost } = request;
@@ -281,3 +282,6 @@ const WARNING_INTERVAL_MS = 1_000;
 
 /** Long enough for the commands that a broken stream carried to be tried again. */
 const SINGLE_MS = 5_000;
+
+/** The window of a stream that no peer makes smaller: above it a message waits for room in the middle. */
+const ALONE_BYTES = 65_535;

@@ -46,6 +46,12 @@ export interface StreamHandlers {
   onMessage(message: Uint8Array): void;
   /** After `send` returned false: there is room again. */
   onDrain?(): void;
+  /**
+   * The peer lets streams send more before it answers than when this one was opened. Bun does not
+   * count that in for a stream that the peer gave room before, which can then wait for room that
+   * the peer believes it has: who keeps a stream for long should go on with a new one.
+   */
+  onOutdated?(): void;
   onClose(status: WireStatus): void;
 }
 

@@ -63,6 +63,20 @@ export function rawSuite(backend: Backend): void {
 
   contract(
     backend,
+    "[RAW-006] large values, one after the other and at once",
+    {},
+    async ({ client, prefix }) => {
+      const raw = client.raw.sub(prefix);
+      const valueOf = (seed: number): Uint8Array => new Uint8Array(500_000).fill(seed);
+      for (let i = 0; i < 8; i++) await raw.put(`k${i}`, valueOf(i));
+      await Promise.all([8, 9, 10, 11].map((i) => raw.put(`k${i}`, valueOf(i))));
+      const values = await Promise.all(Array.from({ length: 12 }, (_, i) => raw.get(`k${i}`)));
+      values.forEach((value, i) => assert.deepEqual(value, valueOf(i)));
+    },
+  );
+
+  contract(
+    backend,
     "[RAW-009] delete() removes a key, and one that is not there",
     {},
     async ({ client, prefix }) => {

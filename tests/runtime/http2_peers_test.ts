@@ -231,3 +231,32 @@ test("the transport is usable after all of that", async () => {
       await transport.unary(store(listener.address), "/test/Echo", ONE, within());
     }));
 });
+
+test("a stream is outdated when the peer makes its window larger after it was opened, trap of Bun", async () => {
+  const peer = await startPeer();
+  try {
+    await withTransport({}, async (transport) => {
+      let outdated = 0;
+      const closed: unknown[] = [];
+      const stream = transport.stream(store(peer.address), "/test/Hang", {
+        onMessage: () => {},
+        onOutdated: () => outdated++,
+        onClose: (status) => closed.push(status),
+      }, within());
+      await until(() => peer.connections.length === 1, "the connection");
+      const connection = peer.connections[0] ?? assert.fail();
+      await connection.next(FRAME.HEADERS);
+      assert.equal(outdated, 0);
+      const INITIAL_WINDOW_SIZE = 4;
+      connection.settings([INITIAL_WINDOW_SIZE, 200_000]);
+      await until(() => outdated === 1, "the stream is told");
+      connection.settings([INITIAL_WINDOW_SIZE, 100_000]);
+      connection.settings([INITIAL_WINDOW_SIZE, 300_000]);
+      await until(() => outdated === 2, "the stream is told again");
+      stream.cancel(new Error("enough"));
+      await until(() => closed.length === 1, "the stream closed");
+    });
+  } finally {
+    await peer.close();
+  }
+});

@@ -59,6 +59,8 @@ export class BatchLanes implements EntryOwner, StreamOwner {
   readonly #limits: LaneLimits;
   readonly #owner: LanesOwner;
   readonly #streams: (BatchStream | undefined)[] = [];
+  // Streams that were replaced and still carry commands.
+  readonly #outdated = new Set<BatchStream>();
   readonly #queue = new EntryQueue();
   readonly #watch: DeadlineWatch;
   readonly #writer = new Writer(64 * 1024);
@@ -96,11 +98,12 @@ export class BatchLanes implements EntryOwner, StreamOwner {
   get inFlight(): number {
     let inFlight = 0;
     for (const stream of this.#streams) if (stream !== undefined) inFlight += stream.inFlight;
+    for (const stream of this.#outdated) inFlight += stream.inFlight;
     return inFlight;
   }
 
   get openStreams(): number {
-    return this.#streams.filter((stream) => stream !== undefined).length;
+    return this.#streams.filter((stream) => stream !== undefined).length + this.#outdated.size;
   }
 
   /** Takes a command; `resolve` and `reject` are those of its caller's promise. */
@@ -131,6 +134,7 @@ export class BatchLanes implements EntryOwner, StreamOwner {
   /** Half-closes the streams; call it only when nothing is live. */
   retire(): void {
     for (const stream of this.#streams) stream?.retire();
+    for (const stream of this.#outdated) stream.cancel(undefined);
     this.#streams.length = 0;
   }
 
@@ -139,7 +143,7 @@ export class BatchLanes implements EntryOwner, StreamOwner {
     for (const entry of this.#everything()) {
       entry.reject(entry.error("closed", cause.message, GRPC.CANCELLED, cause));
     }
-    for (const stream of this.#streams) stream?.cancel(cause);
+    for (const stream of [...this.#streams, ...this.#outdated]) stream?.cancel(cause);
     this.#streams.length = 0;
   }
 
@@ -162,7 +166,16 @@ export class BatchLanes implements EntryOwner, StreamOwner {
     if (this.#queue.length > 0) this.#flushSoon();
   }
 
+  onOutdated(stream: BatchStream): void {
+    const lane = this.#streams.indexOf(stream);
+    if (lane < 0) return;
+    this.#streams[lane] = undefined;
+    this.#outdated.add(stream);
+    if (this.#queue.length > 0) this.#flushSoon();
+  }
+
   onBroken(stream: BatchStream, status: WireStatus, entries: Entry[]): void {
+    this.#outdated.delete(stream);
     const lane = this.#streams.indexOf(stream);
     if (lane >= 0) this.#streams[lane] = undefined;
     const isUnsupported = status.code === GRPC.UNIMPLEMENTED && status.origin === "peer";
@@ -247,7 +260,7 @@ export class BatchLanes implements EntryOwner, StreamOwner {
 
   #everything(): Entry[] {
     const entries = this.#queue.waiting();
-    for (const stream of this.#streams) {
+    for (const stream of [...this.#streams, ...this.#outdated]) {
       if (stream !== undefined) { for (const entry of stream.pending()) entries.push(entry); }
     }
     return entries;

@@ -17,6 +17,8 @@ export interface StreamOwner {
   onUnknownId(id: number): void;
   /** The peer keeps up again. */
   onDrain(): void;
+  /** The stream takes nothing more; what it carries goes on. */
+  onOutdated(stream: BatchStream): void;
   /** The stream is gone, with everything that it carried. */
   onBroken(stream: BatchStream, status: WireStatus, entries: Entry[]): void;
 }
@@ -51,6 +53,8 @@ export class BatchStream implements EntryHolder {
   readonly #answers = new BatchAnswers();
   #isBlocked = false;
   #isOver = false;
+  // Ends with the last command that it carries.
+  #isOutdated = false;
   #hasAnswered = false;
 
   constructor(target: StreamTarget, owner: StreamOwner) {
@@ -61,6 +65,12 @@ export class BatchStream implements EntryHolder {
       onDrain: () => {
         this.#isBlocked = false;
         owner.onDrain();
+      },
+      onOutdated: () => {
+        if (this.#isOver || this.#isOutdated) return;
+        this.#isOutdated = true;
+        owner.onOutdated(this);
+        this.#endIfDone();
       },
       onClose: (status) => this.#close(status),
     }, {
@@ -78,7 +88,7 @@ export class BatchStream implements EntryHolder {
 
   /** Whether commands can be sent at this moment. */
   get isReady(): boolean {
-    return !this.#isBlocked && !this.#isOver;
+    return !this.#isBlocked && !this.#isOver && !this.#isOutdated;
   }
 
   get isOver(): boolean {
@@ -107,6 +117,7 @@ export class BatchStream implements EntryHolder {
   /** Stops waiting for a command that was settled without its answer. */
   abandon(entry: Entry): void {
     if (this.#pending.delete(entry.id)) this.#abandoned.add(entry.id);
+    this.#endIfDone();
   }
 
   /** Half-closes a stream that is not needed any more. */
@@ -146,7 +157,15 @@ export class BatchStream implements EntryHolder {
       reader.end = answers.ends[index] as number;
       deliver(entry, reader);
     }
+    this.#endIfDone();
     this.#owner.onAnswers(answers);
+  }
+
+  #endIfDone(): void {
+    if (!this.#isOutdated || this.#isOver || this.#pending.size > 0) return;
+    // What nobody waits for may still wait for room at the peer, for ever.
+    if (this.#abandoned.size > 0) this.#wire.cancel(new TikvError("connection", "The stream was replaced"));
+    else this.retire();
   }
 
   #close(status: WireStatus): void {

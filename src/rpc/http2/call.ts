@@ -119,6 +119,10 @@ export class Http2Call implements WireStream, Waiter, SessionCall {
     this.#finish(loss.status(connection, false));
   }
 
+  windowGrew(): void {
+    if (!this.#isOver && !this.#isHalfClosed) this.#handlers.onOutdated?.();
+  }
+
   lost(loss: ConnectionLost): void {
     this.#finish(loss.status(this.#session?.id, this.#isMaybeExecuted()));
   }

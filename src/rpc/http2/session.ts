@@ -27,6 +27,8 @@ export interface SessionPlan extends DialPlan {
 export interface SessionCall {
   /** The connection is gone; nothing comes from the stream any more. */
   lost(loss: ConnectionLost): void;
+  /** The peer takes more on new streams than on this one. */
+  windowGrew(): void;
 }
 
 /** Hears what happens to a session. */
@@ -87,6 +89,8 @@ export class Session {
   #state: State;
   /** Negative before the SETTINGS. */
   #maxStreams = -1;
+  /** Bytes that the peer takes on a new stream before it makes room. */
+  #windowBytes = Infinity;
   /** Streams above it were never seen by the peer (RFC 9113 6.8). */
   #lastStreamId = Infinity;
   #lastReadAt = 0;
@@ -244,6 +248,9 @@ export class Session {
   #takeSettings(h2: ClientHttp2Session): void {
     const hadRoom = this.#calls.size < this.#maxStreams;
     this.#maxStreams = h2.remoteSettings.maxConcurrentStreams ?? Infinity;
+    const before = this.#windowBytes;
+    this.#windowBytes = h2.remoteSettings.initialWindowSize ?? Infinity;
+    if (this.#windowBytes > before) { for (const call of [...this.#calls]) call.windowGrew(); }
     if (!hadRoom && this.#state.t === "ready") this.#owner.sessionHasRoom(this);
   }
 
