@@ -154,47 +154,56 @@ function generatedStep(): Step {
   };
 }
 
+/** The servers of each run, with the API versions in which clients use them. */
+const REAL_SERVERS: readonly { readonly stores: string; readonly clients: readonly string[] }[] = [
+  { stores: "1", clients: ["1", "v1ttl"] },
+  { stores: "2", clients: ["2"] },
+];
+
 /** The contract suite on servers that others wrote; skipped, and counted, where they are not at hand. */
 function realServerSteps(): Step[] {
-  return [{
-    name: "contract on real servers",
-    run: async () => {
-      const folder = await mkdtemp(join(tmpdir(), "tikv-real-"));
-      const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
-      try {
-        const started = await startCluster(folder);
-        if (started.state === "absent") {
-          console.log(`  skipped: ${started.reason}`);
-          return { passed: 0, failed: 0, skipped: 1 };
+  return REAL_SERVERS.map(({ stores, clients }) => {
+    const name = `contract on real servers, API version ${stores}`;
+    return { name, run: () => onRealServers(stores, clients) };
+  });
+}
+
+async function onRealServers(stores: string, clients: readonly string[]): Promise<Outcome> {
+  const folder = await mkdtemp(join(tmpdir(), "tikv-real-"));
+  const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
+  try {
+    const started = await startCluster(folder, { TIKV_API_VERSION: stores });
+    if (started.state === "absent") {
+      console.log(`  skipped: ${started.reason}`);
+      return { passed: 0, failed: 0, skipped: 1 };
+    }
+    if (started.state === "failed") {
+      console.error(`  FAILED to start the servers: ${started.reason}`);
+      return { passed: 0, failed: 1, skipped: 0 };
+    }
+    try {
+      for (const version of clients) {
+        for (const runtime of RUNTIMES) {
+          const name = `contract on real servers, client ${version} (${runtime})`;
+          const outcome = await suite(name, runtime, {
+            folders: ["tests/contract/cluster_test.ts"],
+            env: {
+              TIKV_PD_ADDRS: started.pdAddresses,
+              TIKV_API_VERSION: version,
+              TIKV_SERVER_PROFILE: "unistore",
+            },
+          });
+          print(name, outcome, 0);
+          add(total, outcome);
         }
-        if (started.state === "failed") {
-          console.error(`  FAILED to start the servers: ${started.reason}`);
-          return { passed: 0, failed: 1, skipped: 0 };
-        }
-        try {
-          for (const runtime of RUNTIMES) {
-            const name = `contract on real servers (${runtime})`;
-            const outcome = await suite(name, runtime, {
-              folders: ["tests/contract/cluster_test.ts"],
-              // Those stores keep a TTL, and take whatever API version a request names.
-              env: {
-                TIKV_PD_ADDRS: started.pdAddresses,
-                TIKV_API_VERSION: "v1ttl",
-                TIKV_LACKS: "strict-api",
-              },
-            });
-            print(name, outcome, 0);
-            add(total, outcome);
-          }
-        } finally {
-          await started.stop();
-        }
-      } finally {
-        await rm(folder, { recursive: true, force: true });
       }
-      return total;
-    },
-  }];
+    } finally {
+      await started.stop();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  return total;
 }
 
 /** The demo, which checks what it does, in each runtime; the oldest Node as well. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The suites on a cluster that somebody else started, named by TIKV_PD_ADDRS. More variables:
 // TIKV_API_VERSION (1, v1ttl or 2), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
-// PEM files), and TIKV_LACKS (capabilities that it does not have, separated by commas).
+// PEM files), TIKV_SERVER_PROFILE (a name of server_profiles.ts) and TIKV_LACKS (more capabilities that
+// it does not have, separated by commas).
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -12,12 +13,14 @@ import { movementSuite } from "./movement_suite.ts";
 import { planSuite } from "./plan_suite.ts";
 import { rawSuite } from "./raw_suite.ts";
 import { scanSuite } from "./scan_suite.ts";
+import { SERVER_PROFILES } from "./server_profiles.ts";
 import { troubleSuite } from "./trouble_suite.ts";
 
 const {
   TIKV_PD_ADDRS: addresses,
   TIKV_API_VERSION: version = "1",
   TIKV_KEYSPACE: keyspace,
+  TIKV_SERVER_PROFILE: profile,
   TIKV_LACKS: lacks = "",
 } = process.env;
 
@@ -38,6 +41,14 @@ function apiVersionOf(text: string): ApiVersion {
   throw new RangeError(`Cannot use TIKV_API_VERSION "${text}": expected 1, v1ttl or 2`);
 }
 
+function profileOf(name: string | undefined): Readonly<Partial<Record<Capability, string>>> {
+  if (name === undefined || name === "") return {};
+  const found = SERVER_PROFILES[name];
+  if (found !== undefined) return found;
+  const known = Object.keys(SERVER_PROFILES).join(", ");
+  throw new RangeError(`Cannot use TIKV_SERVER_PROFILE "${name}": expected one of ${known}`);
+}
+
 function tlsOf(): ConnectOptions["tls"] {
   const { TIKV_TLS_CA: ca, TIKV_TLS_CERT: cert, TIKV_TLS_KEY: key } = process.env;
   const read = (path: string | undefined): string | undefined =>
@@ -48,7 +59,7 @@ function tlsOf(): ConnectOptions["tls"] {
 function clusterBackend(target: string): Backend {
   const apiVersion = apiVersionOf(version);
   const options: ConnectOptions = { apiVersion, keyspace, tls: tlsOf(), logger: undefined };
-  const reasons: Partial<Record<Capability, string>> = { ...BASE };
+  const reasons: Partial<Record<Capability, string>> = { ...BASE, ...profileOf(profile) };
   if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
   else reasons["no-ttl"] = "the stores keep a TTL";
   if (apiVersion === 2) reasons["column-families"] = "API version 2 has no column families";

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// What well-known servers lack, for TIKV_SERVER_PROFILE. Real TiKV needs no profile: it has it all.
+
+import type { Capability } from "./backend.ts";
+
+/** What each kind of server lacks, with the reason. */
+export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Capability, string>>>>> = {
+  // A real placement driver, and a store for tests over an engine without Raft.
+  unistore: {
+    "no-ttl": "its raw engine keeps a TTL in every API version",
+    "strict-api": "its raw engine checks neither the API version nor the column family",
+  },
+};
