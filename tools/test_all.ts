@@ -197,6 +197,15 @@ async function onRealServers(stores: string, clients: readonly string[]): Promis
           add(total, outcome);
         }
       }
+      if (clients.includes("v1ttl")) {
+        const name = "the same history through client-go, on real servers (deno)";
+        const outcome = await suite(name, "deno", {
+          folders: ["tests/interop/differential_test.ts"],
+          env: { TIKV_PD_ADDRS: started.pdAddresses },
+        });
+        print(name, outcome, 0);
+        add(total, outcome);
+      }
     } finally {
       await started.stop();
     }
