@@ -316,18 +316,23 @@ export function rawSuite(backend: Backend): void {
     await assert.rejects(asked, hasKind("unsupported"));
   });
 
-  contract(backend, "[RAW-022] [RAW-023] keyspaces are apart", { needs: ["keyspaces"] }, async (scene) => {
-    await scene.control.createKeyspace("other");
-    const other = await scene.connect({ keyspace: "other" });
-    await scene.client.raw.put("k", "default");
-    await other.raw.put("k", "other");
-    assert.deepEqual(await scene.client.raw.get("k"), bytes("default"));
-    assert.deepEqual(await other.raw.get("k"), bytes("other"));
-    assert.deepEqual(texts(await other.raw.scanKeys({}, { reverse: true }).toArray()), ["k"]);
-    await other.raw.deleteRange({});
-    assert.deepEqual(await scene.client.raw.get("k"), bytes("default"));
-    await assert.rejects(scene.connect({ keyspace: "nowhere" }), hasKind("keyspace-not-found"));
-  });
+  contract(
+    backend,
+    "[RAW-022] [RAW-023] [RPC-010] keyspaces are apart",
+    { needs: ["keyspaces"] },
+    async (scene) => {
+      await scene.control.createKeyspace("other");
+      const other = await scene.connect({ keyspace: "other" });
+      await scene.client.raw.put("k", "default");
+      await other.raw.put("k", "other");
+      assert.deepEqual(await scene.client.raw.get("k"), bytes("default"));
+      assert.deepEqual(await other.raw.get("k"), bytes("other"));
+      assert.deepEqual(texts(await other.raw.scanKeys({}, { reverse: true }).toArray()), ["k"]);
+      await other.raw.deleteRange({});
+      assert.deepEqual(await scene.client.raw.get("k"), bytes("default"));
+      await assert.rejects(scene.connect({ keyspace: "nowhere" }), hasKind("keyspace-not-found"));
+    },
+  );
 
   contract(
     backend,

@@ -25,7 +25,7 @@ function split(world: World): void {
 
 describe("RegionCache.locate()", () => {
   it(
-    "[REG-008] asks PD for what is missing, once, and then no more",
+    "[REG-001] [REG-008] asks PD for what is missing, once, and then no more",
     inWorld(async (world) => {
       split(world);
       assert.equal(world.regions.peek(bytes("d")), undefined);

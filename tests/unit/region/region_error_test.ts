@@ -337,7 +337,7 @@ describe("What rows leave behind", () => {
   );
 
   it(
-    "[REG-014] epochNotMatch caches what the store told, which leads there; buckets are inherited",
+    "[REG-014] [BO-009] epochNotMatch caches what the store told, which leads there; buckets are inherited",
     inWorld(async (world) => {
       const buckets = { version: 3n, keys: [bytes(""), bytes("")] };
       world.meta.regions = [regionMeta(1n, "", "", { buckets, leader: 1 })];
