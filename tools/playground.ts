@@ -169,7 +169,7 @@ function describe(cluster: Playground, isTls: boolean): string {
       pd.map((one) => `"${one}"`).join(", ")
     }}${goOptions})`,
     "",
-    "Raw commands only. All data is gone when this process ends. Ctrl-C stops it.",
+    "All data is gone when this process ends. Ctrl-C stops it.",
   ];
   return lines.join("\n");
 }

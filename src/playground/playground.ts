@@ -234,6 +234,16 @@ export class Playground implements AsyncDisposable {
     this.#cluster.storeOf(id).isFull = isFull;
   }
 
+  /**
+   * Loses the pessimistic locks of a region, as when its leader dies: TiKV keeps them in memory
+   * only. Their transactions find out at prewrite.
+   */
+  losePessimisticLocks(region: KeyInput | bigint, options: KeyOptions = {}): void {
+    const found = this.#cluster.regions.byId(this.#regionId(region, options));
+    if (found === undefined) throw new RangeError(`Cannot find region ${region}`);
+    this.#cluster.mvcc.losePessimisticLocks(found);
+  }
+
   /** Sets the score from 1 (healthy) to 100 that the store reports about itself. */
   setSlowScore(id: bigint, score: number): void {
     this.#cluster.storeOf(id).slowScore = score;

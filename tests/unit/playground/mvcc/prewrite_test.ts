@@ -253,6 +253,9 @@ test("[TXN-122] a pessimistic lock must be there, be the transaction's, and have
 test("a lost pessimistic lock is made up for when nothing was written since", async () => {
   await using bench = await TxnBench.start();
   await bench.put({ old: "0", newer: "0" }, at(5), at(6));
+  await bench.lock(["old", "newer"], at(10), at(10));
+  bench.cluster.losePessimisticLocks("old");
+  assert.deepEqual(await bench.locks(), []);
   await bench.put({ newer: "1" }, at(11), at(12));
   assert.equal(faults(await bench.prewriteLocked({ old: "1" }, at(10), at(10))), "ok");
   assert.equal(
