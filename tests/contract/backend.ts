@@ -12,6 +12,8 @@ export const CAPABILITIES = {
   "ttl": "entries can have a TTL",
   "no-ttl": "a TTL is refused",
   "strict-api": "requests that TiKV refuses are refused: other API versions, unknown column families",
+  "peer-checks": "a store asks whether the peer of a request is its own and leads",
+  "stored-keys": "errors tell of keys in the form in which the store keeps them",
   "column-families": "there is more than one column family",
   "atomic": "compare-and-swap is linearizable",
   "checksum": "the stores digest ranges as TiKV does",

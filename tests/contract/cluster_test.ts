@@ -14,6 +14,7 @@ import { planSuite } from "./plan_suite.ts";
 import { rawSuite } from "./raw_suite.ts";
 import { scanSuite } from "./scan_suite.ts";
 import { SERVER_PROFILES } from "./server_profiles.ts";
+import { strictnessSuite } from "./strictness_suite.ts";
 import { troubleSuite } from "./trouble_suite.ts";
 
 const {
@@ -93,6 +94,8 @@ if (addresses === undefined || addresses === "") {
   console.log("skipped: the contract on a real cluster, because TIKV_PD_ADDRS is not set");
 } else {
   const backend = clusterBackend(addresses);
-  for (const suite of [rawSuite, scanSuite, movementSuite, troubleSuite, planSuite]) suite(backend);
+  for (const suite of [rawSuite, scanSuite, movementSuite, troubleSuite, planSuite, strictnessSuite]) {
+    suite(backend);
+  }
   reportSkipped();
 }
