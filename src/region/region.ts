@@ -204,6 +204,6 @@ function sizeOf(region: Region): number {
 
 // Heap of one region without its keys' content, and of one peer with one cached context; measured
 // with 100 000 regions of 3 peers, see bench/region_cache_bench.ts.
-const REGION_BYTES = 560;
+const REGION_BYTES = 850;
 const PEER_BYTES = 120;
 const ARRAY_BYTES = 130;

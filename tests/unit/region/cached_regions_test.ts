@@ -136,13 +136,13 @@ describe("CachedRegions", () => {
       assert.ok(each > 100);
       await load(world, 0);
       for (let i = 10; i < 14; i++) await load(world, i);
-      assert.ok(world.regions.sizeBytes <= 6_000);
-      assert.equal(world.regions.size, Math.floor(6_000 / each));
+      assert.ok(world.regions.sizeBytes <= 8_000);
+      assert.equal(world.regions.size, Math.floor(8_000 / each));
       assert.notEqual(world.regions.peek(bytes("0000x")), undefined, "used again: it stays");
       assert.equal(world.regions.peek(bytes("0001x")), undefined);
       assert.notEqual(world.regions.peek(bytes("0013x")), undefined);
       assert.ok(world.invalidated.every((reason) => reason === "evicted"));
-    }, { regionCacheBytes: 6_000 }),
+    }, { regionCacheBytes: 8_000 }),
   );
 
   it(
