@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Playground } from "../../src/playground/mod.ts";
 import { main } from "../../tools/tikv.ts";
+import { createAuthority } from "../helpers/certificates.ts";
 
 interface Ran {
   readonly code: number;
@@ -115,6 +116,32 @@ test("tikv doctor says ok for what is well and names the cause of what is not", 
   const gone = await tikv("--pd", "no-such-host.invalid:2379", "--timeout-ms", "500", "doctor");
   assert.equal(gone.code, 3);
   assert.match(gone.out, /does not resolve from here: give --address-map/);
+});
+
+test("tikv speaks TLS, and the doctor says when the name in the certificate is another", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "tikv-cli-tls-"));
+  const authority = createAuthority();
+  const good = authority.issue({ ips: ["127.0.0.1"] });
+  const other = authority.issue({ dnsNames: ["tikv.example"] });
+  const ca = join(folder, "ca.pem");
+  await writeFile(ca, authority.cert);
+  try {
+    for (const [identity, code] of [[good, 0], [other, 3]] as const) {
+      const cluster = await Playground.start({ ports: { tls: { cert: identity.cert, key: identity.key } } });
+      try {
+        const pd = cluster.pdAddresses.join(",");
+        const ran = await tikv("--pd", pd, "--tls-ca", ca, "--timeout-ms", "3000", "doctor");
+        assert.equal(ran.code, code, ran.out + ran.err);
+        if (code !== 0) assert.match(ran.out, /compare the name in the certificate/);
+        const named = await tikv("--pd", pd, "--tls-ca", ca, "--server-name", "tikv.example", "stores");
+        assert.equal(named.code, code === 0 ? 3 : 0, named.err);
+      } finally {
+        await cluster.close();
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test("tikv refuses what it does not know, and says what was meant", async () => {
