@@ -100,12 +100,25 @@ test("[RPC-002] when all connections are full the one with the least to do is ne
   await Promise.all(calls);
 });
 
-test("a command that is larger than a message should be goes alone", async () => {
+test("a command that is larger than the window of a stream is called alone", async () => {
   const store = new ScriptedStore({ answers: true });
   const put = (length: number) =>
     store.send("RawPut", { key: new Uint8Array(1), value: new Uint8Array(length) });
-  await Promise.all([put(10), put(600_000), put(600_000), put(2_000_000), put(10)]);
-  assert.deepEqual(sizes(store.stream(0).batches), [2, 1, 1, 1]);
+  await Promise.all([put(10), put(600_000), put(2_000_000), put(10)]);
+  assert.deepEqual(sizes(store.stream(0).batches), [2]);
+  assert.deepEqual(store.singles.map(({ call }) => call.path), [
+    "/tikvpb.Tikv/RawPut",
+    "/tikvpb.Tikv/RawPut",
+  ]);
+});
+
+test("a message takes as many commands as fit in 1 MiB", async () => {
+  const store = new ScriptedStore({ answers: true });
+  const value = new Uint8Array(60_000);
+  await Promise.all(
+    Array.from({ length: 20 }, () => store.send("RawPut", { key: new Uint8Array(1), value })),
+  );
+  assert.deepEqual(sizes(store.stream(0).batches), [17, 3]);
 });
 
 test("[RPC-009] commands that cannot be batched are called alone, and all of them when batching is off", async () => {
