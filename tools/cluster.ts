@@ -6,6 +6,7 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { Pd } from "../src/pd/mod.ts";
 import { CACHE_DIR, runtimeBinary } from "./runtimes.ts";
 
 const ROOT = join(import.meta.dirname ?? ".", "..");
@@ -13,6 +14,7 @@ const STATE = join(CACHE_DIR, "cluster");
 const START_LIMIT_MS = 300_000;
 const STOP_LIMIT_MS = 60_000;
 const POLL_MS = 500;
+const ASK_LIMIT_MS = 2_000;
 
 const HELP = `deno task cluster up|down|smoke [--api-version v1|v1ttl|v2] [--stores 3] [--version nightly]
 
@@ -121,21 +123,19 @@ async function up(options: Options): Promise<Running> {
 
 /** Asks PD whether all stores are up. */
 async function serves({ pdAddress, options }: Running): Promise<boolean> {
-  const client = options.tls === undefined ? undefined : Deno.createHttpClient({
-    caCerts: [await readFile(options.tls.ca, "utf8")],
-    cert: await readFile(options.tls.cert, "utf8"),
-    key: await readFile(options.tls.key, "utf8"),
-  });
+  let pd: Pd | undefined;
   try {
-    const scheme = client === undefined ? "http" : "https";
-    const init = { signal: AbortSignal.timeout(2_000), ...(client === undefined ? {} : { client }) };
-    const response = await fetch(`${scheme}://${pdAddress}/pd/api/v1/stores`, init);
-    const body = await response.json() as { stores?: { store?: { state_name?: string } }[] };
-    return (body.stores ?? []).filter((one) => one.store?.state_name === "Up").length >= options.stores;
+    const tls = options.tls === undefined ? undefined : {
+      ca: await readFile(options.tls.ca),
+      cert: await readFile(options.tls.cert),
+      key: await readFile(options.tls.key),
+    };
+    pd = await Pd.connect(pdAddress, { tls, connectTimeoutMs: ASK_LIMIT_MS, timeoutMs: ASK_LIMIT_MS });
+    return (await pd.stores()).filter((store) => store.state === "up").length >= options.stores;
   } catch {
     return false; // not listening yet; the caller has the time limit
   } finally {
-    client?.close();
+    await pd?.close();
   }
 }
 
