@@ -131,7 +131,8 @@ export interface RawView<K extends KeyCodec<unknown> = ByteKeys, V extends Codec
 
   /**
    * Tells how many seconds a key has left: `Infinity` if it never expires, `undefined` if there is
-   * no such key. Fails with `unsupported` where the stores keep no TTL.
+   * no such key. Fails with `unsupported` in plain API version 1: its stores keep no TTL, and end their
+   * process when they are asked for one, so this client does not ask.
    */
   ttl(key: KeyIn<K>, options?: CallOptions): Promise<number | undefined>;
 }

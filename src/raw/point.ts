@@ -3,6 +3,7 @@
 
 import type { Operation } from "../async/operation.ts";
 import { EMPTY } from "../bytes/concat.ts";
+import { TikvError } from "../errors.ts";
 import { sendToKey } from "../plan/dispatch.ts";
 import { STALE } from "../region/send.ts";
 import { COMMANDS } from "../rpc/commands.ts";
@@ -56,13 +57,23 @@ export async function getTtl(
   key: Uint8Array,
   operation: Operation,
 ): Promise<number | undefined> {
-  const { routing } = scope.session;
+  const { routing, settings } = scope.session;
+  // A store without TTL does not refuse the question: its process panics (`RawStore::V1` of
+  // `raw_get_key_ttl` in `src/storage/raw/store.rs` of TiKV). So it must never be asked.
+  if (settings.apiVersion === "v1") throw noTtlError();
   const body = { key, cf: scope.columnFamily ?? "" };
   const request = routing.sender.request(COMMANDS.RawGetKeyTTL, body);
   const reply = await sendToKey(routing, key, { request, operation });
   assertNoError("RawGetKeyTTL", reply.error);
   if (reply.notFound) return undefined;
   return reply.ttl === 0n ? Infinity : Number(reply.ttl);
+}
+
+function noTtlError(): TikvError {
+  const hint = 'set "apiVersion" to "v1ttl" if they have "storage.enable-ttl", or use API version 2';
+  return new TikvError("unsupported", `Cannot tell a TTL: stores of plain API version 1 keep none; ${hint}`, {
+    context: { method: "RawGetKeyTTL" },
+  });
 }
 
 /** What a compare-and-swap compares with and writes; `expect` is undefined for "no such key". */

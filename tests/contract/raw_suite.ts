@@ -182,6 +182,15 @@ export function rawSuite(backend: Backend): void {
     assert.deepEqual(await raw.get("k"), bytes("v"));
   });
 
+  contract(backend, "[RAW-007] stores without TTL are never asked for one: TiKV would panic", {
+    needs: ["no-ttl"],
+  }, async ({ client, prefix, control }) => {
+    const raw = client.raw.sub(prefix);
+    await raw.put("k", "v");
+    await assert.rejects(raw.ttl("k"), hasKind("unsupported"));
+    assert.equal(control.calls?.("RawGetKeyTTL") ?? 0, 0);
+  });
+
   contract(
     backend,
     "[RAW-016] compareAndSwap() swaps only what was expected",

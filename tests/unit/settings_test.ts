@@ -6,7 +6,7 @@ import { systemEnvironment } from "../../src/async/clock.ts";
 import type { ClientEvent } from "../../src/observe/events.ts";
 import { type ClientOptions, resolveSettings } from "../../src/settings.ts";
 
-test("[CFG-001] [CFG-002] [CFG-009] [CFG-022] resolveSettings() fills in the defaults of TiKV and client-go", () => {
+test("[CFG-001] [CFG-002] [CFG-009] [CFG-012] [CFG-014] [CFG-017] [CFG-022] [CFG-026] resolveSettings() fills in the defaults of TiKV and client-go", () => {
   const { observe, environment, addressMap, ...rest } = resolveSettings();
   assert.equal(typeof observe, "function");
   assert.equal(environment, systemEnvironment);

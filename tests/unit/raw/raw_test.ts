@@ -34,7 +34,10 @@ test("[RAW-007] ttl() tells never, seconds left, and no such key apart", async (
     "a-while": { error: "", notFound: false, ttl: 42n },
     "gone": { error: "", notFound: true, ttl: 0n },
   };
-  const { raw } = fakeStore({ answer: ({ body }) => replies[text((body as { key: Uint8Array }).key)] });
+  const { raw } = fakeStore({
+    answer: ({ body }) => replies[text((body as { key: Uint8Array }).key)],
+    client: { apiVersion: "v1ttl" },
+  });
   assert.deepEqual(
     [await raw.ttl("for-ever"), await raw.ttl("a-while"), await raw.ttl("gone")],
     [Infinity, 42, undefined],
@@ -184,7 +187,7 @@ test("[RAW-017] writes of an atomic view take part in compare-and-swap, trap 45;
 });
 
 test("[RAW-018] columnFamily() sends the name with every request", async () => {
-  const { raw, regions } = fakeStore();
+  const { raw, regions } = fakeStore({ client: { apiVersion: "v1ttl" } });
   const view = raw.columnFamily("write");
   await view.get("k");
   await view.put("k", "v");
