@@ -17,7 +17,7 @@ import {
   type StoreStep,
   wireRegion,
 } from "./region_world.ts";
-import { type Any, assertKind, notLeader, OK, PUT, request, send, TXN_GET } from "./sending.ts";
+import { type Any, assertKind, notLeader, OK, PUT, request, send, sendThrough, TXN_GET } from "./sending.ts";
 
 /** What a row does to a request to the region of all keys, whose leader is on store 1. */
 interface Expectation {
@@ -457,6 +457,17 @@ describe("What rows leave behind", () => {
         "regionMiss",
       ]);
       assert.deepEqual(world.invalidated, ["no-leader"]);
+    }),
+  );
+
+  it(
+    "replicas that name each other as the leader are asked with waits, not as fast as they answer",
+    inWorld(async (world) => {
+      world.net.usual = (call) => notLeader(call.storeId === 1n ? 2n : 1n)(call);
+      const operation = world.operation(2_000);
+      const call = sendThrough(world, request(world), operation).catch((error: unknown) => error);
+      assertKind(await world.clock.run(call), "region-unavailable");
+      assert.ok(world.net.calls.length < 100, `${world.net.calls.length} requests in two seconds`);
     }),
   );
 
