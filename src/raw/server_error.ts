@@ -8,6 +8,8 @@ interface KnownText {
   readonly kind: ErrorKind;
   /** What the caller can do about it. */
   readonly hint: string;
+  /** The store's text has a key in it, which is the user's and not for logs. */
+  readonly hasKey?: boolean | undefined;
 }
 
 /**
@@ -32,6 +34,7 @@ const KNOWN_TEXTS: readonly KnownText[] = [
     kind: "unsupported",
     hint:
       'the key is not one of a keyspace for raw data: set "apiVersion" to what "storage.api-version" says',
+    hasKey: true,
   },
   {
     texts: ["cf is deprecated in API V2", "CfDeprecated"],
@@ -63,7 +66,8 @@ export function serverError(method: string, text: string): TikvError {
       context: { method },
     });
   }
-  const message = `Cannot do ${method}: ${known.hint} (the store answered "${text}")`;
+  const shown = known.hasKey === true ? known.texts[0] : text;
+  const message = `Cannot do ${method}: ${known.hint} (the store answered "${shown}")`;
   return new TikvError(known.kind, message, { context: { method } });
 }
 

@@ -3,7 +3,7 @@
 // given, with nothing left behind and a client that can be used further.
 
 import assert from "node:assert/strict";
-import { type Raw, TikvError } from "../../mod.ts";
+import { type Raw, type RawView, TikvError } from "../../mod.ts";
 import { until } from "../helpers/until.ts";
 import { type Backend, contract, type FaultName } from "./backend.ts";
 
@@ -161,6 +161,28 @@ export function troubleSuite(backend: Backend): void {
     control.fail("RawCompareAndSwap", "epoch-not-match", { times: 2 });
     const { swapped } = await raw.compareAndSwap("k", { expect: "1", value: "2" });
     assert.equal(swapped, true, "an answer that says that nothing happened is no doubt");
+  });
+
+  contract(backend, "[RAW-017] an atomic write whose answer was lost is not sent again, a plain one is", {
+    needs: ["faults", "atomic"],
+  }, async ({ client, prefix, control }) => {
+    const raw = client.raw.sub(prefix);
+    const writes = {
+      RawPut: (view) => view.put("k", "v"),
+      RawBatchPut: (view) => view.batchPut([["k", "v"]]),
+      RawDelete: (view) => view.delete("k"),
+      RawBatchDelete: (view) => view.batchDelete(["k"]),
+    } satisfies Record<string, (view: RawView) => Promise<void>>;
+    await raw.get("k");
+    for (const [method, write] of Object.entries(writes)) {
+      control.fail(method, "cut-executed", { times: 1 });
+      const before = control.calls(method);
+      await rejectsKind(write(raw.atomic()), "undetermined");
+      assert.equal(control.calls(method), before + 1, method);
+      control.fail(method, "cut-executed", { times: 1 });
+      await write(raw);
+      assert.equal(control.calls(method), before + 3, method);
+    }
   });
 
   contract(backend, "a region that never gets a leader ends each call within its deadline", {
