@@ -257,12 +257,13 @@ const STEPS: readonly Step[] = [
   command("publish dry run", ["publish", "--dry-run", "--allow-dirty", "--quiet"]),
   command("documentation", ["run", "-A", "tools/check_docs.ts"]),
   suiteStep("tools", "deno", ["tests/tools"]),
-  ...RUNTIMES.map((runtime) => suiteStep("unit", runtime, ["tests/unit", "tests/protocol"])),
+  ...RUNTIMES.map((runtime) => suiteStep("unit", runtime, ["tests/unit", "tests/protocol", "tests/types"])),
   ...RUNTIMES.map((runtime) => suiteStep("runtime", runtime, ["tests/runtime"])),
   ...RUNTIMES.map((runtime) =>
     suiteStep("contract on the playground", runtime, [
       "tests/contract/playground_test.ts",
       "tests/contract/ports_test.ts",
+      "tests/contract/connect_test.ts",
     ])
   ),
   ...RUNTIMES.map((runtime) => suiteStep("interop with client-go", runtime, ["tests/interop"])),
