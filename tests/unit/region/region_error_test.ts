@@ -349,7 +349,7 @@ describe("What rows leave behind", () => {
       const [left, right] = [world.regions.peek(bytes("a")), world.regions.peek(bytes("z"))];
       assert.deepEqual([left?.id, right?.id], [1n, 2n]);
       assert.deepEqual([left?.leader.storeId, right?.leader.storeId], [2n, 2n]);
-      assert.deepEqual(left?.buckets, buckets);
+      assert.deepEqual([left?.buckets, right?.buckets], [buckets, buckets]);
       assert.equal(world.meta.count("regionByKey"), 1, "PD was not asked again");
     }),
   );

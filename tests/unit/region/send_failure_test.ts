@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { STALE } from "../../../src/region/send.ts";
-import { failure, inWorld } from "./region_world.ts";
+import { failure, inWorld, regionError } from "./region_world.ts";
 import { assertKind, CAS, notLeader, OK, PUT, request, send, sendThrough, TXN_GET } from "./sending.ts";
 
 describe("Attempts without an answer", () => {
@@ -114,6 +114,20 @@ describe("Attempts without an answer", () => {
       assert.deepEqual(await world.clock.run(world.sender.send(region, request(world, PUT), operation)), OK);
       assert.equal(operation.isMaybeExecuted, false);
       assert.deepEqual(world.net.calls.map(({ context }) => context.isRetryRequest), [false, true]);
+    }),
+  );
+
+  it(
+    "the doubt about a write outlives a move of its region, and ends with the first answer after it",
+    inWorld(async (world) => {
+      const region = await world.locate("k");
+      const operation = world.operation();
+      const write = request(world, PUT);
+      world.net.script.push(failure(), regionError({ epochNotMatch: {} }));
+      assert.equal(await world.clock.run(world.sender.send(region, write, operation)), STALE);
+      assert.equal(operation.isMaybeExecuted, true);
+      assert.deepEqual(await world.clock.run(sendThrough(world, write, operation)), OK);
+      assert.equal(operation.isMaybeExecuted, false);
     }),
   );
 
