@@ -8,7 +8,7 @@ import type { Entry } from "./batch/entry.ts";
 import { BatchLanes, type LaneLimits, type LanesOwner } from "./batch/lane.ts";
 import type { BatchAnswers, HealthReport } from "./batch/wire.ts";
 import { messageSize, readHealthReport, wholeMessage } from "./batch/wire.ts";
-import type { Command } from "./command_types.ts";
+import type { Command, CommandName } from "./command_types.ts";
 import { GRPC, RpcError } from "./grpc_status.ts";
 import type { Transport } from "./transport.ts";
 
@@ -59,6 +59,8 @@ export class StoreChannel implements LanesOwner {
   readonly #lanes = new Map<string, BatchLanes>();
   readonly #direct: BatchLanes;
   #isUnsupported = false;
+  // Commands that never go in a batch: a store that does not know one ends the whole stream.
+  readonly #unbatched = new Set<CommandName>(ALWAYS_ALONE);
   // Until when commands go one by one, to find out whose answer is too large.
   #singleUntil = -Infinity;
   #unaryCalls = 0;
@@ -80,7 +82,8 @@ export class StoreChannel implements LanesOwner {
     const { command, context, body } = request;
     const size = context.length + body.length;
     if (size > this.#shared.maxRequestBytes) return Promise.reject(this.#tooLarge(request));
-    const isBatched = command.batchTag !== undefined && this.#shared.limits.maxBatchSize > 0;
+    const isBatched = command.batchTag !== undefined && this.#shared.limits.maxBatchSize > 0 &&
+      !this.#unbatched.has(command.name);
     // Nothing is gained for a large one, and everything behind it in the stream would wait for it.
     if (!isBatched || !this.#isBatching || (size > ALONE_BYTES && command.path !== "")) {
       return this.#sendAlone(request);
@@ -157,16 +160,35 @@ export class StoreChannel implements LanesOwner {
     observer({ type: "rpc", method: entry.command.name, address: this.address, durationMs, isError });
   }
 
-  onUnsupported(entries: Entry[]): void {
-    this.#isUnsupported = true;
-    this.#warn(`${this.address} does not take batches: commands are sent one by one from now on`);
-    for (const entry of entries) {
-      const { command, context, body, deadline } = entry;
-      // The store refused the stream, so it has seen none of these.
-      this.#unary({ command, context, body, deadline, priority: 0, forwardedHost: undefined }).then(
-        (reply) => entry.resolve(reply),
-        (error) => entry.reject(error),
-      );
+  onUnimplemented(
+    entries: Entry[],
+    { hasAnswered, forwardedHost }: {
+      readonly hasAnswered: boolean;
+      readonly forwardedHost: string | undefined;
+    },
+  ): void {
+    if (hasAnswered) {
+      this.#warn(`${this.address} does not know a command of a batch: they are sent one by one`);
+    } else {
+      this.#isUnsupported = true;
+      this.#warn(`${this.address} does not take batches: commands are sent one by one from now on`);
+    }
+    for (const entry of entries) void this.#sendAgain(entry, forwardedHost);
+  }
+
+  /** Sends a command of a broken batch alone, which shows whether it is the one that is not known. */
+  async #sendAgain(entry: Entry, forwardedHost: string | undefined): Promise<void> {
+    const { command, context, body, deadline } = entry;
+    try {
+      entry.resolve(await this.#unary({ command, context, body, deadline, priority: 0, forwardedHost }));
+    } catch (error) {
+      const isUnknown = error instanceof RpcError && error.code === GRPC.UNIMPLEMENTED;
+      if (isUnknown && !this.#unbatched.has(command.name)) {
+        this.#unbatched.add(command.name);
+        // It was this command, and not the batch around it.
+        this.#isUnsupported = false;
+      }
+      entry.reject(error);
     }
   }
 
@@ -274,6 +296,9 @@ export class StoreChannel implements LanesOwner {
     this.#shared.observer?.({ type: "warning", message, ...(cause === undefined ? {} : { cause }) });
   }
 }
+
+/** What a plugin of the store does may take long and must not happen twice; few stores have plugins. */
+const ALWAYS_ALONE: readonly CommandName[] = ["RawCoprocessor"];
 
 /** Single calls on one connection above which the next one is used; servers often allow just 100. */
 const FULL_UNARY_LANE = 100;

@@ -317,12 +317,17 @@ export function rawSuite(backend: Backend): void {
   contract(backend, "[RAW-027] a coprocessor that is not there is said to be missing", {
     needs: ["coprocessor"],
   }, async (scene) => {
+    // Also beside others, and in a stream that is in use.
+    const raw = scene.client.raw.sub(scene.prefix);
+    await raw.put("k", "v");
+    const beside = [raw.put("a", "1"), raw.get("k")];
     const asked = scene.client.raw.coprocessor("none", {
       version: "*",
       ranges: [{ prefix: scene.prefix }],
       data: bytes(""),
     });
     await assert.rejects(asked, hasKind("unsupported"));
+    assert.deepEqual((await Promise.all(beside))[1], bytes("v"));
   });
 
   contract(

@@ -5,7 +5,10 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { RawGetResponseSchema } from "../../gen/kvrpcpb_pb.ts";
 import { BatchCommandsResponse_ResponseSchema } from "../../gen/tikvpb_pb.ts";
+import { Deadline } from "../../src/async/deadline.ts";
+import { COMMANDS } from "../../src/rpc/commands.ts";
 import { GRPC, RpcError } from "../../src/rpc/grpc_status.ts";
+import type { ServerCall } from "../../src/rpc/server.ts";
 import { ADDRESS, reply, ScriptedStore } from "../helpers/scripted_store.ts";
 
 async function rpcError(promise: Promise<unknown>): Promise<RpcError> {
@@ -190,17 +193,74 @@ test("a store that does not know BatchCommands gets commands one by one, from th
   assert.equal(store.warnings().length, 1);
 });
 
-test("the status unimplemented on a stream that has answered is a broken stream like any other", async () => {
-  const store = new ScriptedStore();
+/** Serves what is called alone, but for deletes, which it does not know. */
+function withoutDeletes(call: ServerCall): void {
+  if (call.path.endsWith("/RawDelete")) return call.end({ code: GRPC.UNIMPLEMENTED, message: "" });
+  call.send(new Uint8Array());
+  call.end();
+}
+
+const PAIR = { key: new Uint8Array(1), value: new Uint8Array(1) };
+const UNKNOWN_COMMAND = { code: GRPC.UNIMPLEMENTED, message: "" };
+
+test("a command that the store does not know ends the stream for itself only, and never again", async () => {
+  const store = new ScriptedStore({ unary: withoutDeletes });
   const first = store.get(1);
   await store.settle();
   store.stream(0).answer(store.stream(0).batches.flat());
   await first;
-  const second = rpcError(store.get(2));
+  const others = [store.send("RawPut", PAIR), store.get(2)];
+  const unknown = rpcError(store.send("RawDelete", { key: new Uint8Array(1) }));
   await store.settle();
-  store.stream(0).end({ code: GRPC.UNIMPLEMENTED, message: "" });
-  assert.equal((await second).kind, "connection");
+  store.stream(0).end(UNKNOWN_COMMAND);
+  await Promise.all(others);
+  const error = await unknown;
+  assert.deepEqual([error.kind, error.isMaybeExecuted], ["unsupported", false]);
   assert.equal(store.client.stats()[0]?.isBatching, true);
+  // It goes alone for ever; the others go in batches as before.
+  assert.equal((await rpcError(store.send("RawDelete", { key: new Uint8Array(1) }))).kind, "unsupported");
+  const next = store.get(3);
+  await store.settle();
+  store.stream(1).answer(store.stream(1).batches.flat());
+  assert.equal(await next, 3);
+  assert.equal(store.streams.length, 2);
+});
+
+test("an unknown command in the first batch does not make a store one without batches", async () => {
+  const store = new ScriptedStore({ unary: withoutDeletes });
+  const unknown = rpcError(store.send("RawDelete", { key: new Uint8Array(1) }));
+  await store.settle();
+  store.stream(0).end(UNKNOWN_COMMAND);
+  assert.equal((await unknown).kind, "unsupported");
+  assert.equal(store.client.stats()[0]?.isBatching, true);
+});
+
+test("beside an unknown command, what must not be sent twice is in doubt, and alone it is not", async () => {
+  const store = new ScriptedStore({ unary: withoutDeletes });
+  const once = () => {
+    const command = { ...COMMANDS.RawPut, isIdempotent: false };
+    const request = { context: new Uint8Array(), body: command.encode(PAIR), plain: PAIR };
+    return store.client.call({ address: ADDRESS }, command, request, {
+      deadline: Deadline.after(store.clock, 1000),
+    });
+  };
+  const doubtful = rpcError(once());
+  const unknown = rpcError(store.send("RawDelete", { key: new Uint8Array(1) }));
+  await store.settle();
+  store.stream(0).end(UNKNOWN_COMMAND);
+  const error = await doubtful;
+  assert.deepEqual([error.kind, error.isMaybeExecuted], ["connection", true]);
+  assert.equal((await unknown).kind, "unsupported");
+  const alone = once();
+  await store.settle();
+  store.stream(1).end(UNKNOWN_COMMAND);
+  await alone;
+});
+
+test("[RAW-027] a request to a plugin of the store always goes alone", async () => {
+  const store = new ScriptedStore();
+  await store.send("RawCoprocessor", {});
+  assert.deepEqual([store.streams.length, store.singles.length], [0, 1]);
 });
 
 test("an answer that is too large fails the only command that it can be for", async () => {

@@ -31,8 +31,14 @@ export interface LanesOwner {
   onAnswers(answers: BatchAnswers): void;
   onUnknownId(id: number): void;
   onSettled(entry: Entry, isError: boolean): void;
-  /** The store does not know BatchCommands: these commands have to go another way. */
-  onUnsupported(entries: Entry[]): void;
+  /**
+   * The store does not know batches, or, if it has answered some before, one of these commands. They
+   * have to go another way.
+   */
+  onUnimplemented(
+    entries: Entry[],
+    about: { readonly hasAnswered: boolean; readonly forwardedHost: string | undefined },
+  ): void;
   /** An answer was larger than what is taken, and it is not known whose it was. */
   onTooLarge(): void;
 }
@@ -178,14 +184,22 @@ export class BatchLanes implements EntryOwner, StreamOwner {
     this.#outdated.delete(stream);
     const lane = this.#streams.indexOf(stream);
     if (lane >= 0) this.#streams[lane] = undefined;
-    const isUnsupported = status.code === GRPC.UNIMPLEMENTED && status.origin === "peer";
-    if (isUnsupported && !stream.hasAnswered) {
-      this.#owner.onUnsupported([...entries, ...this.#queue.takeAll()]);
-      return;
-    }
     const failed = brokenBy(status, entries.length);
-    if (failed.isAmbiguous) this.#owner.onTooLarge();
-    for (const entry of entries) entry.reject(failed.errorFor(entry, this.address));
+    if (status.code === GRPC.UNIMPLEMENTED && status.origin === "peer") {
+      // A single one is the one to blame. Of several, others may have been executed meanwhile.
+      const isClear = entries.length === 1;
+      const again: Entry[] = [];
+      for (const entry of entries) {
+        if (isClear || entry.command.isIdempotent) again.push(entry);
+        else entry.reject(failed.errorFor(entry, this.address));
+      }
+      if (!stream.hasAnswered) again.push(...this.#queue.takeAll());
+      const { hasAnswered } = stream;
+      this.#owner.onUnimplemented(again, { hasAnswered, forwardedHost: this.#target.forwardedHost });
+    } else {
+      if (failed.isAmbiguous) this.#owner.onTooLarge();
+      for (const entry of entries) entry.reject(failed.errorFor(entry, this.address));
+    }
     if (this.#queue.length > 0) this.#flushSoon();
   }
 
@@ -285,6 +299,8 @@ function brokenBy(status: WireStatus, entries: number): BrokenStream {
     code: status.code === GRPC.OK ? GRPC.UNAVAILABLE : status.code,
     message: status.code === GRPC.OK ? "the peer ended the stream" : status.message,
     origin: status.origin === "peer" && !isRefusal ? "transport" : status.origin,
+    // A status that stands for a call that was not taken on says nothing about those beside it.
+    isMaybeExecuted: status.isMaybeExecuted || status.code === GRPC.UNIMPLEMENTED,
     // Without the cause they fail as those of any lost stream, which may be tried again.
     cause: isAmbiguous ? undefined : status.cause,
   };

@@ -58,7 +58,7 @@ function setUp(): Setup {
     onAnswers: () => {},
     onUnknownId: (id) => assert.fail(`nobody knows ${id}`),
     onSettled: () => {},
-    onUnsupported: () => assert.fail("batches are supported"),
+    onUnimplemented: () => assert.fail("batches are supported"),
     onTooLarge: () => assert.fail("nothing is too large"),
   });
   const command = COMMANDS.RawGet as Command<unknown, unknown>;
