@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The etcd of PD, as far as clients see it: keys with revisions, and watches. Leases are taken
-// and never run out.
+// The etcd of PD, as far as clients see it: keys with revisions, and watches. There are no leases.
 
 import { contains, keyAfter } from "../bytes/key_range.ts";
 import type { SortedRange } from "./sorted_map.ts";
@@ -13,7 +12,6 @@ export interface MetaEntry {
   readonly createRevision: bigint;
   readonly modRevision: bigint;
   readonly version: bigint;
-  readonly lease: bigint;
 }
 
 /** A change to a key; without `entry` it was deleted. */
@@ -46,7 +44,7 @@ export class MetaStorage {
     return this.#entries.get(key);
   }
 
-  put(key: Uint8Array, value: Uint8Array, lease: bigint = 0n): MetaEvent {
+  put(key: Uint8Array, value: Uint8Array): MetaEvent {
     const previous = this.#entries.get(key);
     this.#revision += 1n;
     const entry: MetaEntry = {
@@ -55,7 +53,6 @@ export class MetaStorage {
       createRevision: previous?.createRevision ?? this.#revision,
       modRevision: this.#revision,
       version: (previous?.version ?? 0n) + 1n,
-      lease,
     };
     this.#entries.set(entry.key, entry);
     return this.#tell({ key: entry.key, revision: this.#revision, entry, previous });

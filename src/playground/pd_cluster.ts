@@ -96,7 +96,8 @@ export function addClusterMethods(table: ServiceTable, scope: PdScope): void {
       const ids = Math.max(1, count);
       let id = 0n;
       for (let i = 0; i < ids; i++) id = cluster.allocateId();
-      return create(AllocIDResponseSchema, { header: okHeader(cluster), id, count: ids });
+      // The answer to a request for one id names no count.
+      return create(AllocIDResponseSchema, { header: okHeader(cluster), id, count: ids > 1 ? ids : 0 });
     },
   });
   pdUnary(table, scope, method.getClusterConfig, {
@@ -173,7 +174,7 @@ function addTimestamps(table: ServiceTable, scope: PdScope): void {
       const { physical, logical } = cluster.oracle.next(1);
       const problem = timestamp > (physical << 18n) + logical
         ? "the external timestamp should not be larger than global ts"
-        : timestamp < cluster.externalTimestamp
+        : timestamp <= cluster.externalTimestamp
         ? "the external timestamp should be larger than current external timestamp"
         : undefined;
       if (problem !== undefined) {

@@ -19,12 +19,14 @@ import {
   UpdateGCSafePointResponseSchema,
   UpdateServiceGCSafePointResponseSchema,
 } from "../../gen/pdpb_pb.ts";
+import { GRPC } from "../rpc/grpc_status.ts";
 import type { Cluster } from "./cluster.ts";
 import type { GcBarrier } from "./gc_states.ts";
 import { FOREVER_SECONDS, GC_WORKER_ID, GcRefusal, NULL_KEYSPACE } from "./gc_states.ts";
 import type { PdScope } from "./pd_service.ts";
 import { errorHeader, okHeader, pdUnary } from "./pd_service.ts";
 import type { ServiceTable } from "./service_table.ts";
+import { CallStatus } from "./service_table.ts";
 import { collectKeyspace } from "./store_txn_gc.ts";
 
 /** Adds the methods about garbage collection to the service of a member. */
@@ -160,15 +162,7 @@ function addOldMethods(table: ServiceTable, scope: PdScope): void {
     handler: ({ safePoint }) => {
       const state = gc.of(NULL_KEYSPACE);
       // Behind the present value nothing happens and the present value is the answer.
-      if (safePoint > state.gcSafePoint) {
-        try {
-          gc.advanceGcSafePoint(NULL_KEYSPACE, safePoint);
-        } catch (error) {
-          if (!(error instanceof GcRefusal)) throw error;
-          const header = errorHeader(cluster, ErrorType.UNKNOWN, error.message);
-          return create(UpdateGCSafePointResponseSchema, { header });
-        }
-      }
+      if (safePoint > state.gcSafePoint) failing(() => gc.advanceGcSafePoint(NULL_KEYSPACE, safePoint));
       return create(UpdateGCSafePointResponseSchema, {
         header: okHeader(cluster),
         newSafePoint: state.gcSafePoint,
@@ -183,26 +177,37 @@ function addOldMethods(table: ServiceTable, scope: PdScope): void {
         create(UpdateServiceGCSafePointResponseSchema, {
           header: okHeader(cluster),
           serviceId: new TextEncoder().encode(serviceId),
-          TTL: FOREVER_SECONDS,
+          // What is left until the last second that a number holds.
+          TTL: FOREVER_SECONDS - BigInt(Math.floor(cluster.environment.clock.wallNow() / 1000)),
           minSafePoint,
         });
-      try {
+      return failing(() => {
         if (id === GC_WORKER_ID) {
+          // Asked first, so that it is refused also as a removal.
+          if (request.TTL !== FOREVER_SECONDS) {
+            throw new GcRefusal("TTL of gc_worker's service safe point must be infinity");
+          }
           const { now, blocker } = gc.advanceTxnSafePoint(NULL_KEYSPACE, request.safePoint);
           return answer(blocker?.id ?? GC_WORKER_ID, now);
         }
         if (request.TTL <= 0n) gc.deleteBarrier(NULL_KEYSPACE, id);
-        else if (request.safePoint >= gc.of(NULL_KEYSPACE).txnSafePoint) {
+        else if (id === "" || request.safePoint >= gc.of(NULL_KEYSPACE).txnSafePoint) {
           gc.setBarrier(NULL_KEYSPACE, id, request.safePoint, request.TTL);
         }
         return answer(GC_WORKER_ID, gc.of(NULL_KEYSPACE).txnSafePoint);
-      } catch (error) {
-        if (!(error instanceof GcRefusal)) throw error;
-        const header = errorHeader(cluster, ErrorType.UNKNOWN, error.message);
-        return create(UpdateServiceGCSafePointResponseSchema, { header });
-      }
+      });
     },
   });
+}
+
+/** The old methods have no place for a refusal in their answers: the call fails. */
+function failing<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof GcRefusal)) throw error;
+    throw new CallStatus(GRPC.UNKNOWN, error.message);
+  }
 }
 
 /** In the configuration of a keyspace: who looks after its garbage collection. */

@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import type { EventSchema, KeyValueSchema } from "../../gen/meta_storagepb_pb.ts";
 import {
   DeleteResponseSchema,
+  ErrorType as MetaErrorType,
   Event_EventType,
   GetResponseSchema,
   MetaStorage as MetaStorageService,
@@ -27,7 +28,7 @@ import { GRPC } from "../rpc/grpc_status.ts";
 import type { MetaEntry, MetaEvent } from "./meta_storage.ts";
 import { metaRange } from "./meta_storage.ts";
 import type { PdScope } from "./pd_service.ts";
-import { checkCluster, pdUnary } from "./pd_service.ts";
+import { pdUnary } from "./pd_service.ts";
 import type { ServiceTable } from "./service_table.ts";
 import { CallStatus } from "./service_table.ts";
 
@@ -38,46 +39,55 @@ export function addMetaMethods(table: ServiceTable, scope: PdScope): void {
   const { method } = MetaStorageService;
   const header = () => ({ clusterId: cluster.clusterId, revision: meta.revision });
 
+  // This service asks for no cluster id, only whether the member leads. What etcd refuses is told in
+  // the header, and of entries no more than the key and the value.
+  const refused = (message: string) => ({
+    header: { clusterId: cluster.clusterId, error: { type: MetaErrorType.UNKNOWN, message } },
+  });
+
   pdUnary(table, scope, method.get, {
-    role: "leader",
-    handler: ({ key, rangeEnd, limit }) => {
+    role: "leader-of-any-cluster",
+    handler: ({ key, rangeEnd, limit, revision }) => {
+      if (key.length === 0) return create(GetResponseSchema, refused(NO_KEY));
+      if (revision > meta.revision) return create(GetResponseSchema, refused(FUTURE_REVISION));
       const entries = meta.range(metaRange(key, rangeEnd));
       const shown = limit > 0n ? entries.slice(0, Number(limit)) : entries;
       return create(GetResponseSchema, {
         header: header(),
-        kvs: shown.map(entryMessage),
+        kvs: shown.map(({ key, value }) => ({ key, value })),
         more: shown.length < entries.length,
         count: BigInt(entries.length),
       });
     },
   });
   pdUnary(table, scope, method.put, {
-    role: "leader",
+    role: "leader-of-any-cluster",
     handler: ({ key, value, lease, prevKv }) => {
-      const { previous } = meta.put(key, value, lease);
+      if (key.length === 0) return create(PutResponseSchema, refused(NO_KEY));
+      // Nobody can be granted one here.
+      if (lease !== 0n) return create(PutResponseSchema, refused(NO_LEASE));
+      const { previous } = meta.put(key, value);
       return create(PutResponseSchema, {
         header: header(),
-        ...(prevKv && previous !== undefined ? { prevKv: entryMessage(previous) } : {}),
+        ...(prevKv && previous !== undefined ? { prevKv: { key, value: previous.value } } : {}),
       });
     },
   });
   pdUnary(table, scope, method.delete, {
-    role: "leader",
-    handler: ({ key, rangeEnd, prevKv }) => {
-      const events = meta.delete(metaRange(key, rangeEnd));
-      const previous = events.flatMap((event) =>
-        event.previous === undefined ? [] : [entryMessage(event.previous)]
-      );
-      return create(DeleteResponseSchema, {
-        header: header(),
-        deleted: BigInt(events.length),
-        prevKvs: prevKv ? previous : [],
-      });
+    role: "leader-of-any-cluster",
+    handler: ({ key, prevKv }) => {
+      if (key.length === 0) return create(DeleteResponseSchema, refused(NO_KEY));
+      // PD passes on neither the end of a range nor the number of what was deleted.
+      const events = meta.delete(metaRange(key, new Uint8Array(0)));
+      const prevKvs = prevKv
+        ? events.map(({ previous }) => ({ key, value: previous?.value ?? NOTHING }))
+        : [];
+      return create(DeleteResponseSchema, { header: header(), prevKvs });
     },
   });
   table.serverStream(method.watch, (request, stream) => {
     cluster.counts.add("Watch", scope.member.name);
-    checkCluster(cluster, request.header);
+    if (cluster.leader !== scope.member) throw new CallStatus(GRPC.UNAVAILABLE, "not leader");
     const stop = meta.watch(metaRange(request.key, request.rangeEnd), request.startRevision, (events) => {
       stream.send(create(WatchResponseSchema, {
         header: header(),
@@ -101,7 +111,7 @@ function addGlobalConfig(table: ServiceTable, scope: PdScope): void {
       for (const { name, kind, payload, value } of changes) {
         const key = utf8Encode(`${folder}/${name}`);
         if (kind === EventType.DELETE) meta.delete(metaRange(key, new Uint8Array(0)));
-        else meta.put(key, payload.length > 0 ? payload : utf8Encode(value));
+        else meta.put(key, value === "" ? payload : utf8Encode(value));
       }
       return create(StoreGlobalConfigResponseSchema);
     },
@@ -110,13 +120,15 @@ function addGlobalConfig(table: ServiceTable, scope: PdScope): void {
     role: "any",
     handler: ({ names, configPath }) => {
       const folder = folderOf(configPath);
-      const items = names.length === 0
-        ? meta.range(folderRange(folder)).map((entry) => itemOf(folder, entry))
-        : names.map((name) => {
-          const entry = meta.get(utf8Encode(`${folder}/${name}`));
-          return entry === undefined ? missingItem(name) : itemOf(folder, entry, name);
-        });
-      return create(LoadGlobalConfigResponseSchema, { items, revision: meta.revision });
+      if (names.length === 0) {
+        const items = meta.range(folderRange(folder)).map((entry) => itemOf(entry));
+        return create(LoadGlobalConfigResponseSchema, { items, revision: meta.revision });
+      }
+      const items = names.map((name) => {
+        const entry = meta.get(utf8Encode(`${folder}/${name}`));
+        return entry === undefined ? missingItem(name) : itemOf(entry, name);
+      });
+      return create(LoadGlobalConfigResponseSchema, { items });
     },
   });
   table.serverStream(method.watchGlobalConfig, ({ configPath, revision }, stream) => {
@@ -124,11 +136,10 @@ function addGlobalConfig(table: ServiceTable, scope: PdScope): void {
     const folder = folderOf(configPath);
     const stop = meta.watch(folderRange(folder), revision, (events) => {
       const changes = events.flatMap(({ entry, previous }) => {
-        if (entry !== undefined) return [itemOf(folder, entry)];
-        return previous === undefined ? [] : [{ ...itemOf(folder, previous), kind: EventType.DELETE }];
+        if (entry !== undefined) return [itemOf(entry)];
+        return previous === undefined ? [] : [{ ...itemOf(previous), kind: EventType.DELETE }];
       });
       stream.send(create(WatchGlobalConfigResponseSchema, {
-        header: { clusterId: cluster.clusterId },
         changes,
         revision: meta.revision,
       }));
@@ -136,6 +147,13 @@ function addGlobalConfig(table: ServiceTable, scope: PdScope): void {
     stream.call.signal.addEventListener("abort", stop, { once: true });
   });
 }
+
+const NOTHING = new Uint8Array(0);
+
+// The texts of etcd.
+const NO_KEY = "etcdserver: key is not provided";
+const NO_LEASE = "etcdserver: requested lease not found";
+const FUTURE_REVISION = "etcdserver: mvcc: required revision is a future revision";
 
 /** Where PD keeps the configuration when the request does not say (`globalConfigPath`). */
 const DEFAULT_FOLDER = "/global/config";
@@ -153,17 +171,12 @@ function folderRange(folder: string): { readonly start: Uint8Array; readonly end
   return { start, end: prefixEnd(start) };
 }
 
+/** An entry; of a whole path PD gives the full keys as names. */
 function itemOf(
-  folder: string,
   entry: MetaEntry,
-  name: string = new TextDecoder().decode(entry.key).slice(folder.length + 1),
+  name: string = new TextDecoder().decode(entry.key),
 ): MessageInitShape<typeof GlobalConfigItemSchema> & { readonly $typeName?: never } {
-  return {
-    name,
-    kind: EventType.PUT,
-    payload: entry.value,
-    value: new TextDecoder().decode(entry.value),
-  };
+  return { name, kind: EventType.PUT, payload: entry.value };
 }
 
 function missingItem(name: string): MessageInitShape<typeof GlobalConfigItemSchema> {
@@ -172,8 +185,8 @@ function missingItem(name: string): MessageInitShape<typeof GlobalConfigItemSche
 }
 
 function entryMessage(entry: MetaEntry): MessageInitShape<typeof KeyValueSchema> {
-  const { key, value, createRevision, modRevision, version, lease } = entry;
-  return { key, value, createRevision, modRevision, version, lease };
+  const { key, value, createRevision, modRevision, version } = entry;
+  return { key, value, createRevision, modRevision, version };
 }
 
 function eventMessage(
@@ -183,6 +196,6 @@ function eventMessage(
   return {
     type: entry === undefined ? Event_EventType.DELETE : Event_EventType.PUT,
     kv: entry === undefined ? { key, modRevision: revision } : entryMessage(entry),
-    ...(showsPrevious && previous !== undefined ? { prevKv: entryMessage(previous) } : {}),
+    ...(showsPrevious && previous !== undefined ? { prevKv: { key, value: previous.value } } : {}),
   };
 }

@@ -19,6 +19,7 @@ import {
 } from "../../gen/pdpb_pb.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { compareEnds } from "../bytes/key_range.ts";
+import { GRPC } from "../rpc/grpc_status.ts";
 import type { Cluster } from "./cluster.ts";
 import { checkCluster, errorHeader, okHeader, pdStream, pdUnary } from "./pd_service.ts";
 import type { PdScope } from "./pd_service.ts";
@@ -26,6 +27,7 @@ import { peerMessage, regionMessage } from "./region_check.ts";
 import type { Region } from "./regions.ts";
 import { indexOfKey, peerOn, regionsIn } from "./regions.ts";
 import type { ServiceTable } from "./service_table.ts";
+import { CallStatus } from "./service_table.ts";
 import type { SortedRange } from "./sorted_map.ts";
 
 /** Adds the methods about regions to the service of a member. */
@@ -118,7 +120,7 @@ export function addRegionMethods(table: ServiceTable, scope: PdScope): void {
     role: "leader",
     handler: ({ splitKeys }) => {
       const { ids, percentage } = splitAt(cluster, splitKeys);
-      const failed = scatter(cluster, ids);
+      const failed = scatterAll(cluster, ids);
       return create(SplitAndScatterRegionsResponseSchema, {
         header: okHeader(cluster),
         splitFinishedPercentage: percentage,
@@ -130,12 +132,16 @@ export function addRegionMethods(table: ServiceTable, scope: PdScope): void {
   pdUnary(table, scope, method.scatterRegion, {
     role: "leader",
     handler: (request) => {
-      const ids = request.regionsId.length > 0 ? request.regionsId : [request.regionId];
-      const failed = scatter(cluster, ids);
-      if (request.regionsId.length === 0 && failed.length > 0) {
-        const header = errorHeader(cluster, ErrorType.REGION_NOT_FOUND, "region %d not found");
-        return create(ScatterRegionResponseSchema, { header });
+      const ids = request.regionsId;
+      if (ids.length === 0) {
+        // The old form, with one region.
+        if (scatter(cluster, [request.regionId]).length > 0) {
+          const header = errorHeader(cluster, ErrorType.REGION_NOT_FOUND, "region %d not found");
+          return create(ScatterRegionResponseSchema, { header });
+        }
+        return create(ScatterRegionResponseSchema, { header: okHeader(cluster), finishedPercentage: 100n });
       }
+      const failed = scatterAll(cluster, ids);
       return create(ScatterRegionResponseSchema, {
         header: okHeader(cluster),
         finishedPercentage: percentageOf(ids.length - failed.length, ids.length),
@@ -244,6 +250,13 @@ function scatter(cluster: Cluster, ids: readonly bigint[]): bigint[] {
   return failed;
 }
 
+/** Scatters several regions; with nothing to do the call fails as a whole (`ScatterRegionsByID`). */
+function scatterAll(cluster: Cluster, ids: readonly bigint[]): bigint[] {
+  const failed = scatter(cluster, ids);
+  if (failed.length < ids.length) return failed;
+  throw new CallStatus(GRPC.UNKNOWN, ids.length === 1 ? "region not found" : "empty region");
+}
+
 function percentageOf(done: number, all: number): bigint {
-  return all === 0 ? 100n : BigInt(Math.floor((100 * done) / all));
+  return all === 0 ? 0n : BigInt(Math.floor((100 * done) / all));
 }

@@ -20,8 +20,11 @@ import type { ServiceTable } from "./service_table.ts";
 import { CallStatus } from "./service_table.ts";
 import { keysOf } from "./store_command.ts";
 
-/** Which member may answer: any, the leader, or with the caller's leave a follower too. */
-export type PdRole = "any" | "leader" | "leader-or-follower";
+/**
+ * Which member may answer: any, the leader, or with the caller's leave a follower too. Meta storage
+ * asks for the leader only, and not which cluster is meant.
+ */
+export type PdRole = "any" | "leader" | "leader-or-follower" | "leader-of-any-cluster";
 
 /** The member that was called. */
 export interface PdScope {
@@ -143,12 +146,12 @@ export function admit(
   if (options.role === "any") return { member, isFollower: false };
   const isLeader = cluster.leader === member;
   if (!isLeader) {
-    if (options.role === "leader") throw new CallStatus(GRPC.UNAVAILABLE, "not leader");
+    if (options.role !== "leader-or-follower") throw new CallStatus(GRPC.UNAVAILABLE, "not leader");
     if (call.metadata[ALLOWS_FOLLOWER] === undefined) {
       throw new CallStatus(GRPC.UNAVAILABLE, "not leader and follower handling not allowed");
     }
   }
-  checkCluster(cluster, options.header);
+  if (options.role !== "leader-of-any-cluster") checkCluster(cluster, options.header);
   return { member, isFollower: !isLeader };
 }
 
