@@ -64,6 +64,8 @@ function clusterBackend(target: string): Backend {
   if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
   else reasons["no-ttl"] = "the stores keep a TTL";
   if (apiVersion === 2) reasons["column-families"] = "API version 2 has no column families";
+  else reasons["prefixes"] = "keys have prefixes in API version 2 only";
+  if (apiVersion === "v1ttl") reasons["transactions"] = "there are none beside a TTL in API version 1";
   for (const name of lacks.split(",").map((part) => part.trim()).filter((part) => part !== "")) {
     if (!(name in CAPABILITIES)) {
       throw new RangeError(`Cannot lack "${name}" (TIKV_LACKS): no such capability`);

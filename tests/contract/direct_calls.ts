@@ -3,15 +3,22 @@
 // cluster can be asked what the client would never ask.
 
 import assert from "node:assert/strict";
-import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Context, ContextSchema } from "../../gen/kvrpcpb_pb.ts";
 import type { Region } from "../../gen/metapb_pb.ts";
 import { PD } from "../../gen/pdpb_pb.ts";
-import { BatchCommandsRequestSchema, BatchCommandsResponseSchema, Tikv } from "../../gen/tikvpb_pb.ts";
+import { Tikv } from "../../gen/tikvpb_pb.ts";
 import { systemEnvironment } from "../../src/async/clock.ts";
 import { Deadline } from "../../src/async/deadline.ts";
 import { noObserver } from "../../src/observe/events.ts";
+import { errorOfStatus } from "../../src/rpc/grpc_status.ts";
 import { createHttp2Transport } from "../../src/rpc/http2/transport.ts";
 import type { Transport } from "../../src/rpc/transport.ts";
 import type { OpenCluster } from "./backend.ts";
@@ -28,6 +35,8 @@ export interface Place {
 /** Direct calls to the servers of a cluster. */
 export interface DirectCalls {
   readonly clusterId: bigint;
+  /** Where PD is asked. */
+  readonly pdAddress: string;
   /** The region of a key as PD has it, with the bytes of the key that PD expects. */
   placeOf(regionKey: Uint8Array): Promise<Place>;
   unary<I extends DescMessage, O extends DescMessage>(
@@ -37,6 +46,12 @@ export interface DirectCalls {
   ): Promise<MessageShape<O>>;
   /** The same request as the only command of a batch. */
   batched(address: string, name: string, request: object): Promise<unknown>;
+  /** The first message of a stream after one request; rejects with an `RpcError` when there is none. */
+  first<I extends DescMessage, O extends DescMessage>(
+    address: string,
+    method: DescMethodBiDiStreaming<I, O>,
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>>;
   close(): Promise<void>;
 }
 
@@ -61,9 +76,22 @@ export async function directCalls(cluster: OpenCluster): Promise<DirectCalls> {
   const { header } = await unary(seed, PD.method.getMembers, {});
   const clusterId = header?.clusterId ?? assert.fail("PD told no cluster id");
 
+  const first: DirectCalls["first"] = (address, method, request) => {
+    const path = `/${method.parent.typeName}/${method.name}`;
+    const kind = method.parent.typeName.startsWith("pdpb") ? "pd" as const : "store" as const;
+    return firstMessage(
+      transport,
+      { address, kind, path, deadline: deadline() },
+      toBinary(method.input, create(method.input, request)),
+      (bytes) => fromBinary(method.output, bytes),
+    );
+  };
+
   return {
     clusterId,
+    pdAddress: seed,
     unary,
+    first,
     placeOf: async (regionKey) => {
       const found = await unary(seed, PD.method.getRegion, { header: { clusterId }, regionKey });
       const stores = await unary(seed, PD.method.getAllStores, { header: { clusterId } });
@@ -76,32 +104,41 @@ export async function directCalls(cluster: OpenCluster): Promise<DirectCalls> {
         addressOf: (store) => addresses.get(store) ?? assert.fail(`store ${store} has no address`),
       };
     },
-    batched: (address, name, request) => batched(transport, deadline(), { address, name, request }),
+    batched: async (address, name, request) => {
+      const cmd = { case: name, value: request } as never;
+      const { batchCommands } = Tikv.method;
+      const { responses, requestIds } = await first(address, batchCommands, {
+        requests: [{ cmd }],
+        requestIds: [7n],
+      });
+      return responses[requestIds.indexOf(7n)]?.cmd.value;
+    },
     close: async () => {
       if (!isEmbedded) await transport.close();
     },
   };
 }
 
-function batched(
+function firstMessage<T>(
   transport: Transport,
-  deadline: Deadline,
-  { address, name, request }: { readonly address: string; readonly name: string; readonly request: object },
-): Promise<unknown> {
+  { address, kind, path, deadline }: {
+    readonly address: string;
+    readonly kind: "pd" | "store";
+    readonly path: string;
+    readonly deadline: Deadline;
+  },
+  message: Uint8Array,
+  read: (bytes: Uint8Array) => T,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const cmd = { case: name, value: request } as never;
-    const message = create(BatchCommandsRequestSchema, { requests: [{ cmd }], requestIds: [7n] });
-    const stream = transport.stream({ address, kind: "store" }, "/tikvpb.Tikv/BatchCommands", {
+    const stream = transport.stream({ address, kind }, path, {
       onMessage: (bytes) => {
-        const { responses, requestIds } = fromBinary(BatchCommandsResponseSchema, bytes);
-        const at = requestIds.indexOf(7n);
-        if (at < 0) return; // health feedback comes alone
-        resolve(responses[at]?.cmd.value);
+        resolve(read(bytes));
         stream.cancel(new Error("answered"));
       },
-      onClose: (status) => reject(new Error(`the stream ended with ${status.code}: ${status.message}`)),
+      onClose: (status) => reject(errorOfStatus(status, path, address)),
     }, { deadline });
-    stream.send(toBinary(BatchCommandsRequestSchema, message));
+    stream.send(message);
   });
 }
 

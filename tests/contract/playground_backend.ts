@@ -36,11 +36,17 @@ export function playgroundBackend({ apiVersion, hasPorts = false }: PlaygroundBa
 
 const NO_KEYSPACES = "there are keyspaces in API version 2 only";
 const NO_FAMILIES = "API version 2 has no column families";
+const NO_PREFIXES = "keys have prefixes in API version 2 only";
 const HAS_TTL = "the stores keep a TTL";
 
 const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, string>>>> = {
-  "v1": { "ttl": "plain API version 1 keeps no TTL", "keyspaces": NO_KEYSPACES },
-  "v1ttl": { "no-ttl": HAS_TTL, "keyspaces": NO_KEYSPACES },
+  "v1": { "ttl": "plain API version 1 keeps no TTL", "keyspaces": NO_KEYSPACES, "prefixes": NO_PREFIXES },
+  "v1ttl": {
+    "no-ttl": HAS_TTL,
+    "keyspaces": NO_KEYSPACES,
+    "prefixes": NO_PREFIXES,
+    "transactions": "there are none beside a TTL in API version 1",
+  },
   "v2": { "no-ttl": HAS_TTL, "column-families": NO_FAMILIES },
 };
 

@@ -10,6 +10,7 @@ export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Ca
     "no-ttl": "its raw engine keeps a TTL in every API version",
     "strict-api": "its raw engine checks neither the API version nor the column family",
     "stored-keys": "its raw engine keeps keys of API version 2 unencoded",
+    "new-pd": "its PD is of version 8.1",
     "peer-checks": "its replicas are one engine: it serves any of them, and refuses every other epoch",
   },
 };
