@@ -20,6 +20,7 @@ export const CAPABILITIES = {
   "coprocessor": "coprocessor requests are answered, if only by an error",
   "keyspaces": "keyspaces can be made",
   "prefixes": "raw keys and those of transactions are told apart by their first byte",
+  "no-prefixes": "keys have no prefixes",
   "transactions": "requests of transactions are served",
   "new-pd": "PD has the calls of version 8.5: scans of many ranges, GC states, keyspaces by id",
   "split": "regions can be split",

@@ -9,13 +9,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { type ApiVersion, connect, type ConnectOptions, type KeyInput } from "../../mod.ts";
 import { type Backend, CAPABILITIES, type Capability, reportSkipped } from "./backend.ts";
-import { movementSuite } from "./movement_suite.ts";
-import { planSuite } from "./plan_suite.ts";
-import { rawSuite } from "./raw_suite.ts";
-import { scanSuite } from "./scan_suite.ts";
 import { SERVER_PROFILES } from "./server_profiles.ts";
-import { strictnessSuite } from "./strictness_suite.ts";
-import { troubleSuite } from "./trouble_suite.ts";
+import { SUITES } from "./suites.ts";
 
 const {
   TIKV_PD_ADDRS: addresses,
@@ -63,8 +58,12 @@ function clusterBackend(target: string): Backend {
   const reasons: Partial<Record<Capability, string>> = { ...BASE, ...profileOf(profile) };
   if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
   else reasons["no-ttl"] = "the stores keep a TTL";
-  if (apiVersion === 2) reasons["column-families"] = "API version 2 has no column families";
-  else reasons["prefixes"] = "keys have prefixes in API version 2 only";
+  if (apiVersion === 2) {
+    reasons["column-families"] = "API version 2 has no column families";
+    reasons["no-prefixes"] = "keys have prefixes in API version 2";
+  } else {
+    reasons["prefixes"] = "keys have prefixes in API version 2 only";
+  }
   if (apiVersion === "v1ttl") reasons["transactions"] = "there are none beside a TTL in API version 1";
   for (const name of lacks.split(",").map((part) => part.trim()).filter((part) => part !== "")) {
     if (!(name in CAPABILITIES)) {
@@ -96,8 +95,6 @@ if (addresses === undefined || addresses === "") {
   console.log("skipped: the contract on a real cluster, because TIKV_PD_ADDRS is not set");
 } else {
   const backend = clusterBackend(addresses);
-  for (const suite of [rawSuite, scanSuite, movementSuite, troubleSuite, planSuite, strictnessSuite]) {
-    suite(backend);
-  }
+  for (const suite of SUITES) suite(backend);
   reportSkipped();
 }

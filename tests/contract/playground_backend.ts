@@ -47,7 +47,11 @@ const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, s
     "prefixes": NO_PREFIXES,
     "transactions": "there are none beside a TTL in API version 1",
   },
-  "v2": { "no-ttl": HAS_TTL, "column-families": NO_FAMILIES },
+  "v2": {
+    "no-ttl": HAS_TTL,
+    "column-families": NO_FAMILIES,
+    "no-prefixes": "keys have prefixes in API version 2",
+  },
 };
 
 function controlOf(cluster: Playground): ClusterControl {

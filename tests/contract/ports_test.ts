@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { reportSkipped } from "./backend.ts";
-import { movementSuite } from "./movement_suite.ts";
-import { planSuite } from "./plan_suite.ts";
 import { playgroundBackend } from "./playground_backend.ts";
-import { rawSuite } from "./raw_suite.ts";
-import { scanSuite } from "./scan_suite.ts";
-import { strictnessSuite } from "./strictness_suite.ts";
-import { troubleSuite } from "./trouble_suite.ts";
+import { SUITES } from "./suites.ts";
 
 for (const apiVersion of ["v1ttl", 2] as const) {
   const backend = playgroundBackend({ apiVersion, hasPorts: true });
-  for (const suite of [rawSuite, scanSuite, movementSuite, troubleSuite, planSuite, strictnessSuite]) {
-    suite(backend);
-  }
+  for (const suite of SUITES) suite(backend);
 }
 reportSkipped();

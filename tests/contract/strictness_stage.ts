@@ -29,6 +29,8 @@ export interface Stage extends AsyncDisposable {
   readonly context: Context;
   /** A peer of `place` that does not lead. */
   readonly follower: { readonly id: bigint; readonly storeId: bigint } | undefined;
+  /** Sends a request alone, to the leader of `place`. */
+  alone(request: RequestOfKey, body: object): Promise<unknown>;
   /** Sends a request alone, and in a batch where that is possible, and hands each reply over. */
   send(
     request: RequestOfKey,
@@ -94,10 +96,11 @@ export async function stageOf({ client, cluster, prefix }: Scene, mode: RequestM
     contextAt,
     context: contextAt(place),
     follower: place.region.peers.find((peer) => peer.id !== place.leader.id),
-    async send({ name, batchCase }, body, { address = place.addressOf(place.leader.storeId), check }) {
+    alone: ({ name }, body) =>
+      calls.unary(place.addressOf(place.leader.storeId), methodOf(name), body as never),
+    send: async ({ name, batchCase }, body, { address = place.addressOf(place.leader.storeId), check }) => {
       check(await calls.unary(address, methodOf(name), body as never), `${name} alone`);
-      if (batchCase === undefined) return;
-      check(await calls.batched(address, batchCase, body), `${name} in a batch`);
+      if (batchCase !== undefined) check(await calls.batched(address, batchCase, body), `${name} in a batch`);
     },
     [Symbol.asyncDispose]: () => calls.close(),
   };
