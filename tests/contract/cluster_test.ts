@@ -2,7 +2,7 @@
 // The suites on a cluster that somebody else started, named by TIKV_PD_ADDRS. More variables:
 // TIKV_API_VERSION (1, v1ttl or 2), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
 // PEM files), TIKV_SERVER_PROFILE (a name of server_profiles.ts) and TIKV_LACKS (more capabilities that
-// it does not have, separated by commas).
+// it does not have, separated by commas), TIKV_HAS (those of a cluster of one's own: keyspaces).
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -18,6 +18,7 @@ const {
   TIKV_KEYSPACE: keyspace,
   TIKV_SERVER_PROFILE: profile,
   TIKV_LACKS: lacks = "",
+  TIKV_HAS: grants = "",
 } = process.env;
 
 const OUTSIDE = "the cluster is not ours to break";
@@ -65,24 +66,44 @@ function clusterBackend(target: string): Backend {
     reasons["prefixes"] = "keys have prefixes in API version 2 only";
   }
   if (apiVersion === "v1ttl") reasons["transactions"] = "there are none beside a TTL in API version 1";
-  for (const name of lacks.split(",").map((part) => part.trim()).filter((part) => part !== "")) {
-    if (!(name in CAPABILITIES)) {
-      throw new RangeError(`Cannot lack "${name}" (TIKV_LACKS): no such capability`);
-    }
-    reasons[name as Capability] ??= "TIKV_LACKS says so";
+  for (const name of capabilitiesOf("TIKV_LACKS", lacks)) reasons[name] ??= "TIKV_LACKS says so";
+  for (const name of capabilitiesOf("TIKV_HAS", grants)) {
+    if (name !== "keyspaces") throw new RangeError(`Cannot have "${name}" (TIKV_HAS): expected keyspaces`);
+    if (apiVersion === 2) delete reasons[name];
   }
   return {
     name: `cluster at ${target}`,
     lacks: reasons,
     open: () =>
       Promise.resolve({
-        control: { split: (key: KeyInput) => splitAt(target, options, key) },
+        control: {
+          split: (key: KeyInput) => splitAt(target, options, key),
+          createKeyspace: (name: string) => createKeyspace(target, name),
+        },
         target: target.split(","),
         options,
         leftovers: () => [],
         close: () => Promise.resolve(),
       }),
   };
+}
+
+function capabilitiesOf(variable: string, list: string): Capability[] {
+  return list.split(",").map((part) => part.trim()).filter((part) => part !== "").map((name) => {
+    if (name in CAPABILITIES) return name as Capability;
+    throw new RangeError(`Cannot use "${name}" (${variable}): no such capability`);
+  });
+}
+
+/** Asks PD over HTTP, as an administrator does. One that is there already will do. */
+async function createKeyspace(target: string, name: string): Promise<void> {
+  const url = `http://${target.split(",")[0]}/pd/api/v2/keyspaces`;
+  const made = await fetch(url, { method: "POST", body: JSON.stringify({ name }) });
+  const told = await made.text();
+  if (made.ok) return;
+  const found = await fetch(`${url}/${name}`);
+  await found.body?.cancel();
+  if (!found.ok) throw new Error(`Cannot create the keyspace "${name}": ${told}`);
 }
 
 async function splitAt(target: string, options: ConnectOptions, key: KeyInput): Promise<void> {
