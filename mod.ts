@@ -46,6 +46,8 @@ export type {
   RetryAdvice,
   RetryCause,
   TikvErrorOptions,
+  UndeterminedErrorOptions,
+  WriteFate,
 } from "./src/errors.ts";
 export type {
   AtomicRaw,

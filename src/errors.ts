@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type { CallOptions, Timestamp } from "./types.ts";
+
 /**
  * What a caller may do after an error: `"call"` the same operation again, run the whole
  * `"transaction"` again on a new timestamp, or `"never"` retry unchanged.
@@ -147,17 +149,51 @@ export class TimeoutError extends TikvError<"timeout"> {
   }
 }
 
+/** What became of a write in the end; `unknown` where it leaves no trace that could be asked for. */
+export type WriteFate =
+  | { readonly state: "committed"; readonly commitTs: Timestamp }
+  | { readonly state: "rolled-back" }
+  | { readonly state: "unknown" };
+
+/** Options of a new {@linkcode UndeterminedError}. */
+export interface UndeterminedErrorOptions extends TikvErrorOptions {
+  /** When the transaction began. */
+  readonly startTs?: Timestamp | undefined;
+  /** The key that decides over the transaction. */
+  readonly primary?: Uint8Array | undefined;
+  /** Finds out what became of it. */
+  readonly resolve?: ((options?: CallOptions) => Promise<WriteFate>) | undefined;
+}
+
 /**
  * A write was sent and its answer was lost: it may have happened, or may still happen.
  *
- * Read the data before writing again. `cause` tells how the answer was lost; when the caller
- * aborted, it is the signal's reason.
+ * Of a transaction, {@linkcode UndeterminedError.resolve} tells; of raw data, read before writing
+ * again. `cause` tells how the answer was lost; when the caller aborted, it is the signal's reason.
  */
 export class UndeterminedError extends TikvError<"undetermined"> {
+  /** When the transaction began; undefined for raw data. */
+  readonly startTs: Timestamp | undefined;
+  /** The key that decides over the transaction; undefined for raw data. */
+  declare readonly primary: Uint8Array | undefined;
+  readonly #resolve: ((options?: CallOptions) => Promise<WriteFate>) | undefined;
+
   /** Makes the error of a write that may have happened. */
-  constructor(message: string, options: TikvErrorOptions = {}) {
+  constructor(message: string, options: UndeterminedErrorOptions = {}) {
     super("undetermined", message, options);
     this.name = "UndeterminedError";
+    this.startTs = options.startTs;
+    this.#resolve = options.resolve;
+    // Not among what is printed: it is a key of the user.
+    Object.defineProperty(this, "primary", { value: options.primary });
+  }
+
+  /**
+   * Asks the key that decides over the transaction whether it was committed. What was not is rolled
+   * back by that, so that the answer stays true. Raw data has no such key: its fate is `unknown`.
+   */
+  async resolve(options?: CallOptions): Promise<WriteFate> {
+    return await this.#resolve?.(options) ?? { state: "unknown" };
   }
 }
 

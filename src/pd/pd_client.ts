@@ -167,6 +167,15 @@ export class Pd {
     );
   }
 
+  /**
+   * A timestamp as a step of an operation: its deadline, its waits, its error.
+   *
+   * @internal
+   */
+  timestampWithin(operation: Operation): Promise<Timestamp> {
+    return this.#core.tso.timestamp(operation.deadline, operation);
+  }
+
   /** Gets a timestamp that none of the cluster's timestamp services is behind of. */
   minTimestamp(options: CallOptions = {}): Promise<Timestamp> {
     return this.#run("pd.minTimestamp", options, (call) => this.#core.state.minTimestamp(call));

@@ -5,7 +5,7 @@
 import type { Operation } from "../async/operation.ts";
 import type { KeyRange } from "../bytes/key_range.ts";
 import type { Region } from "../region/region.ts";
-import { type RegionRequest, STALE } from "../region/send.ts";
+import { type RegionRequest, type RequestOptions, STALE } from "../region/send.ts";
 import type { Command } from "../rpc/commands.ts";
 import { runParts } from "./run.ts";
 import { type RangePart, type RegionSource, shardItems, shardRange } from "./shard.ts";
@@ -13,7 +13,7 @@ import { type RangePart, type RegionSource, shardItems, shardRange } from "./sha
 /** Sends a request to a region; the region sender is one. */
 export interface RequestSender {
   /** Makes a request of a body in the caller's keys. */
-  request<I, O>(command: Command<I, O>, body: I): RegionRequest<I, O>;
+  request<I, O>(command: Command<I, O>, body: I, options?: RequestOptions): RegionRequest<I, O>;
   /** The reply, or `STALE` when the region has to be looked up again. */
   send<I, O>(region: Region, request: RegionRequest<I, O>, operation: Operation): Promise<O | typeof STALE>;
 }
