@@ -4,9 +4,18 @@
 import type { ReadonlyKeyMap } from "../bytes/key_map.ts";
 import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
+import type {
+  ByteKeys,
+  ByteValues,
+  KeyIn,
+  KeyOut,
+  RawRange,
+  ValueIn,
+  ValueOut,
+  ViewCodecs,
+} from "../codec/coding.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
-import type { ByteKeys, ByteValues, KeyIn, KeyOut, RawRange, ValueIn, ValueOut } from "./coding.ts";
 import type { BatchScanOptions, PutOptions, ScanOptions } from "./options.ts";
 import type { RawChecksum } from "./range.ts";
 import type { ViewOptions } from "./scope.ts";
@@ -15,14 +24,6 @@ import type { ViewOptions } from "./scope.ts";
 export type PutEntry<K, V> =
   | readonly [key: KeyIn<K>, value: ValueIn<V>]
   | { readonly key: KeyIn<K>; readonly value: ValueIn<V>; readonly ttlSeconds?: number | undefined };
-
-/** The codecs of a view; what is absent stays as it is in the view that it is made of. */
-export interface ViewCodecs<K, V> {
-  /** Codec of the keys. */
-  readonly key?: K | undefined;
-  /** Codec of the values. */
-  readonly value?: V | undefined;
-}
 
 /**
  * What every view of raw data can do. Keys and values are bytes (strings stand for their UTF-8), or

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes in: the caller's keys and values as bytes, checked against the limits.
 
-import { concatBytes } from "../bytes/concat.ts";
-import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
-import { checkMethods, checkNames } from "../options.ts";
-import type { PutEntry, ViewCodecs } from "./api.ts";
+import { type Coding, iterable, type KeyIn, type ValueIn } from "../codec/coding.ts";
+import { checkNames } from "../options.ts";
+import type { PutEntry } from "./api.ts";
 import type { BatchEntry } from "./batch.ts";
-import { Coding, type KeyIn, type ValueIn } from "./coding.ts";
 import { checkTtl } from "./options.ts";
 import { assertEntrySize, assertKeySize, type RawScope } from "./scope.ts";
 
@@ -58,33 +56,8 @@ export class ViewEncoder<K extends KeyCodec<unknown>, V extends Codec<unknown>> 
   }
 }
 
-/** The coding of a view within a view. */
-export function subCoding<K extends KeyCodec<unknown>, V extends Codec<unknown>>(
-  outer: Coding<KeyCodec<unknown>, Codec<unknown>>,
-  prefix: KeyInput,
-  codecs: ViewCodecs<K, V>,
-): Coding<K, V> {
-  checkNames("the codecs", codecs, CODEC_NAMES);
-  checkMethods("key", codecs.key, ["encode", "decode"]);
-  checkMethods("value", codecs.value, ["encode", "decode"]);
-  // What is not given has the type of the outer view, which is the default of the type parameter.
-  const keys = codecs.key ?? outer.keys as K;
-  const values = codecs.value ?? outer.values as V;
-  // A copy: the caller may write into the array later.
-  return new Coding(concatBytes(outer.prefix, toBytes(prefix)), keys, values);
-}
-
-/** A string is iterable too, but never meant as a list of keys. */
-export function iterable<T>(values: Iterable<T>, what: string): Iterable<T> {
-  const value: unknown = values;
-  const isIterable = typeof value === "object" && value !== null && Symbol.iterator in value;
-  if (isIterable && !(value instanceof Uint8Array)) return values;
-  throw new TypeError(`Cannot use ${nameOf(value)} as a list of ${what}: expected an iterable of them`);
-}
-
 function isPair<K, V>(entry: PutEntry<K, V>): entry is Extract<PutEntry<K, V>, readonly unknown[]> {
   return Array.isArray(entry);
 }
 
 const ENTRY_NAMES: ReadonlySet<string> = new Set(["key", "value", "ttlSeconds"]);
-const CODEC_NAMES: ReadonlySet<string> = new Set(["key", "value"]);

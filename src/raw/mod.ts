@@ -36,9 +36,17 @@ export type {
   RawView,
   Swap,
   SwapResult,
-  ViewCodecs,
 } from "./api.ts";
-export type { ByteKeys, ByteValues, KeyIn, KeyOut, RawRange, ValueIn, ValueOut } from "./coding.ts";
+export type {
+  ByteKeys,
+  ByteValues,
+  KeyIn,
+  KeyOut,
+  RawRange,
+  ValueIn,
+  ValueOut,
+  ViewCodecs,
+} from "../codec/coding.ts";
 export type { BatchScanOptions, PutOptions, ScanOptions } from "./options.ts";
 export type { RawChecksum } from "./range.ts";
 export type { ViewOptions } from "./scope.ts";

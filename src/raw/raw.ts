@@ -2,20 +2,22 @@
 
 import { type KeyInput, nameOf } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
+import {
+  type ByteKeys,
+  type ByteValues,
+  type Coding,
+  iterable,
+  type KeyIn,
+  ROOT_CODING,
+  subCoding,
+  type ValueIn,
+  type ViewCodecs,
+} from "../codec/coding.ts";
 import { checkNames } from "../options.ts";
 import type { Session } from "../plan/session.ts";
 import type { CallOptions } from "../types.ts";
-import type {
-  AtomicRaw,
-  CoprocessorReply,
-  CoprocessorRequest,
-  Raw,
-  Swap,
-  SwapResult,
-  ViewCodecs,
-} from "./api.ts";
-import { type ByteKeys, type ByteValues, Coding, type KeyIn, ROOT_CODING, type ValueIn } from "./coding.ts";
-import { iterable, subCoding, ViewEncoder } from "./encode.ts";
+import type { AtomicRaw, CoprocessorReply, CoprocessorRequest, Raw, Swap, SwapResult } from "./api.ts";
+import { ViewEncoder } from "./encode.ts";
 import { checkCallOptions, checkPutOptions, checkTtl, type PutOptions } from "./options.ts";
 import { swapValue } from "./point.ts";
 import { askPlugin } from "./range.ts";

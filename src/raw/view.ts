@@ -2,12 +2,20 @@
 
 import { KeyMap, type ReadonlyKeyMap } from "../bytes/key_map.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
+import {
+  type Coding,
+  iterable,
+  type KeyIn,
+  type KeyOut,
+  type RawRange,
+  type ValueIn,
+  type ValueOut,
+} from "../codec/coding.ts";
 import { TikvError } from "../errors.ts";
 import { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
 import type { PrefixIn, PutEntry, RawView } from "./api.ts";
 import { deleteKeys, getValues, putValues } from "./batch.ts";
-import type { Coding, KeyIn, KeyOut, RawRange, ValueIn, ValueOut } from "./coding.ts";
 import {
   type BatchScanOptions,
   checkBatchScanOptions,
@@ -20,7 +28,7 @@ import {
 import { deleteKey, getTtl, getValue, putValue } from "./point.ts";
 import { checksumOf, deleteRange, type RawChecksum } from "./range.ts";
 import { type RawScanSpec, scanRange, scanRanges } from "./scan.ts";
-import { iterable, ViewEncoder } from "./encode.ts";
+import { ViewEncoder } from "./encode.ts";
 import { type RawScope, runCall } from "./scope.ts";
 
 /** The calls that all views have; see `api.ts` for what each promises. */

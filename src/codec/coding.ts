@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a view's keys and values become the bytes of the whole raw data, and back.
+// How a view's keys and values become the bytes of the whole data, and back.
 
 import { concatBytes, EMPTY } from "../bytes/concat.ts";
 import { type KeyArgument, type KeyMap, type ReadonlyKeyMap, TypedKeyMap } from "../bytes/key_map.ts";
@@ -11,7 +11,8 @@ import {
   toRange,
   underPrefix,
 } from "../bytes/key_range.ts";
-import { type KeyInput, toBytes } from "../bytes/utf8.ts";
+import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
+import { checkMethods, checkNames } from "../options.ts";
 import {
   type BoundOf,
   type Codec,
@@ -21,8 +22,8 @@ import {
   type RangeInputOf,
   toKeyRange,
   type ValueOf,
-} from "../codec/codec.ts";
-import { bytes } from "../codec/scalars.ts";
+} from "./codec.ts";
+import { bytes } from "./scalars.ts";
 
 /** The type of a view's keys as they come out. */
 export type KeyOut<K> = ValueOf<K>;
@@ -37,6 +38,14 @@ export type ValueIn<V> = KeyArgument<ValueOf<V>>;
  * may be left out; `{}` is the whole view.
  */
 export type RawRange<K> = PrefixInput<KeyArgument<PrefixOf<K>>> | BoundsInput<KeyArgument<BoundOf<K>>>;
+
+/** The codecs of a view; what is absent stays as it is in the view that it is made of. */
+export interface ViewCodecs<K, V> {
+  /** Codec of the keys. */
+  readonly key?: K | undefined;
+  /** Codec of the values. */
+  readonly value?: V | undefined;
+}
 
 /** The key codec of a view without one. */
 export type ByteKeys = PrefixKeyCodec<Uint8Array>;
@@ -60,7 +69,7 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
     this.#hasByteValues = (values as Codec<unknown>) === bytes;
   }
 
-  /** The bytes of a key among all raw data. */
+  /** The bytes of a key among all data. */
   encodeKey(key: KeyIn<K>): Uint8Array {
     const own = this.#encodeOwn(key);
     return this.prefix.length === 0 ? own : concatBytes(this.prefix, own);
@@ -83,7 +92,7 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
     return (this.#hasByteValues ? encoded : this.values.decode(encoded)) as ValueOut<V>;
   }
 
-  /** The range among all raw data. */
+  /** The range among all data. */
   encodeRange(range: RawRange<K>): KeyRange {
     const own = this.#hasByteKeys
       ? toRange(range as RangeInput)
@@ -108,9 +117,35 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
   }
 }
 
-/** The whole raw data as bytes. */
+/** The whole data as bytes. */
 export const ROOT_CODING: Coding<ByteKeys, ByteValues> = new Coding<ByteKeys, ByteValues>(
   EMPTY,
   bytes,
   bytes,
 );
+
+/** The coding of a view within a view. */
+export function subCoding<K extends KeyCodec<unknown>, V extends Codec<unknown>>(
+  outer: Coding<KeyCodec<unknown>, Codec<unknown>>,
+  prefix: KeyInput,
+  codecs: ViewCodecs<K, V>,
+): Coding<K, V> {
+  checkNames("the codecs", codecs, CODEC_NAMES);
+  checkMethods("key", codecs.key, ["encode", "decode"]);
+  checkMethods("value", codecs.value, ["encode", "decode"]);
+  // What is not given has the type of the outer view, which is the default of the type parameter.
+  const keys = codecs.key ?? outer.keys as K;
+  const values = codecs.value ?? outer.values as V;
+  // A copy: the caller may write into the array later.
+  return new Coding(concatBytes(outer.prefix, toBytes(prefix)), keys, values);
+}
+
+/** A string is iterable too, but never meant as a list of keys. */
+export function iterable<T>(values: Iterable<T>, what: string): Iterable<T> {
+  const value: unknown = values;
+  const isIterable = typeof value === "object" && value !== null && Symbol.iterator in value;
+  if (isIterable && !(value instanceof Uint8Array)) return values;
+  throw new TypeError(`Cannot use ${nameOf(value)} as a list of ${what}: expected an iterable of them`);
+}
+
+const CODEC_NAMES: ReadonlySet<string> = new Set(["key", "value"]);
