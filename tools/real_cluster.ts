@@ -27,7 +27,8 @@ export async function startCluster(
   }
   if (!await hasGo()) return { state: "absent", reason: "Go is not installed" };
   const port = await freePorts();
-  const started = await script(["start", folder, String(port), "3"], env);
+  // Three stores, and on each a replica of every region.
+  const started = await script(["start", folder, String(port), "3", "3"], env);
   if (started.code !== 0) {
     await script(["stop", folder], env);
     return { state: "failed", reason: started.output };
@@ -40,8 +41,21 @@ export async function startCluster(
     await stop();
     return { state: "failed", reason: `no TIKV_PD_ADDRS in the script's answer: ${started.output}` };
   }
-  return { state: "running", pdAddresses, stop };
+  const problem = await pauseSchedulers(pdAddresses);
+  if (problem === undefined) return { state: "running", pdAddresses, stop };
+  await stop();
+  return { state: "failed", reason: problem };
 }
+
+/** Keeps PD from moving leaders on its own: what moves is up to the tests. */
+async function pauseSchedulers(pdAddresses: string): Promise<string | undefined> {
+  const url = `http://${pdAddresses}/pd/api/v1/schedulers/all`;
+  const reply = await fetch(url, { method: "POST", body: JSON.stringify({ delay: PAUSE_SECONDS }) });
+  const told = await reply.text();
+  return reply.ok ? undefined : `the schedulers of PD cannot be paused: ${told}`;
+}
+
+const PAUSE_SECONDS = 24 * 60 * 60;
 
 /** Tells whether the Go toolchain is there. */
 export async function hasGo(): Promise<boolean> {

@@ -191,7 +191,7 @@ async function onRealServers(stores: string, clients: readonly string[]): Promis
               TIKV_PD_ADDRS: started.pdAddresses,
               TIKV_API_VERSION: version,
               TIKV_SERVER_PROFILE: "unistore",
-              TIKV_HAS: "keyspaces",
+              TIKV_HAS: "keyspaces,leaders",
             },
           });
           print(name, outcome, 0);

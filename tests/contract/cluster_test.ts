@@ -2,13 +2,15 @@
 // The suites on a cluster that somebody else started, named by TIKV_PD_ADDRS. More variables:
 // TIKV_API_VERSION (1, v1ttl or 2), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
 // PEM files), TIKV_SERVER_PROFILE (a name of server_profiles.ts) and TIKV_LACKS (more capabilities that
-// it does not have, separated by commas), TIKV_HAS (those of a cluster of one's own: keyspaces).
+// it does not have, separated by commas), TIKV_HAS (what tests may
+// do to it although it is not theirs: keyspaces, leaders).
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
-import { type ApiVersion, connect, type ConnectOptions, type KeyInput } from "../../mod.ts";
+import type { ApiVersion, ConnectOptions } from "../../mod.ts";
 import { type Backend, CAPABILITIES, type Capability, reportSkipped } from "./backend.ts";
+import { clusterControl } from "./cluster_control.ts";
 import { SERVER_PROFILES } from "./server_profiles.ts";
 import { SUITES } from "./suites.ts";
 
@@ -25,6 +27,7 @@ const OUTSIDE = "the cluster is not ours to break";
 const BASE: Readonly<Partial<Record<Capability, string>>> = {
   "merge": OUTSIDE,
   "leaders": OUTSIDE,
+  "leaderless": OUTSIDE,
   "stores": OUTSIDE,
   "faults": "faults are made in the embedded cluster only",
   "own-cluster": "others may use the cluster",
@@ -68,18 +71,17 @@ function clusterBackend(target: string): Backend {
   if (apiVersion === "v1ttl") reasons["transactions"] = "there are none beside a TTL in API version 1";
   for (const name of capabilitiesOf("TIKV_LACKS", lacks)) reasons[name] ??= "TIKV_LACKS says so";
   for (const name of capabilitiesOf("TIKV_HAS", grants)) {
-    if (name !== "keyspaces") throw new RangeError(`Cannot have "${name}" (TIKV_HAS): expected keyspaces`);
-    if (apiVersion === 2) delete reasons[name];
+    if (name !== "keyspaces" && name !== "leaders") {
+      throw new RangeError(`Cannot have "${name}" (TIKV_HAS): expected keyspaces or leaders`);
+    }
+    if (name === "leaders" || apiVersion === 2) delete reasons[name];
   }
   return {
     name: `cluster at ${target}`,
     lacks: reasons,
     open: () =>
       Promise.resolve({
-        control: {
-          split: (key: KeyInput) => splitAt(target, options, key),
-          createKeyspace: (name: string) => createKeyspace(target, name),
-        },
+        control: clusterControl(target.split(","), options),
         target: target.split(","),
         options,
         leftovers: () => [],
@@ -93,22 +95,6 @@ function capabilitiesOf(variable: string, list: string): Capability[] {
     if (name in CAPABILITIES) return name as Capability;
     throw new RangeError(`Cannot use "${name}" (${variable}): no such capability`);
   });
-}
-
-/** Asks PD over HTTP, as an administrator does. One that is there already will do. */
-async function createKeyspace(target: string, name: string): Promise<void> {
-  const url = `http://${target.split(",")[0]}/pd/api/v2/keyspaces`;
-  const made = await fetch(url, { method: "POST", body: JSON.stringify({ name }) });
-  const told = await made.text();
-  if (made.ok) return;
-  const found = await fetch(`${url}/${name}`);
-  await found.body?.cancel();
-  if (!found.ok) throw new Error(`Cannot create the keyspace "${name}": ${told}`);
-}
-
-async function splitAt(target: string, options: ConnectOptions, key: KeyInput): Promise<void> {
-  await using client = await connect(target.split(","), options);
-  await client.pd.split([key]);
 }
 
 if (addresses === undefined || addresses === "") {

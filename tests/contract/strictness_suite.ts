@@ -75,7 +75,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "to a peer that does not lead",
-    needs: ["peer-checks"],
+    needs: ["followers"],
     context: (stage) => withPeer(stage, stage.follower ?? {}),
     storeId: ({ follower, place }) => follower?.storeId ?? place.leader.storeId,
     error: ({ place }) => ({ notLeader: { regionId: place.region.id, leader: peerIn(place) } }),
@@ -119,7 +119,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "of an old term",
-    needs: ["peer-checks", "leaders"],
+    needs: ["peer-checks"],
     holdsFor: asksPeer,
     // A region has had more elections than one when it is made.
     context: ({ context }) => ({ ...context, term: 1n }),
@@ -223,21 +223,36 @@ export function strictnessSuite(backend: Backend): void {
   }
   contract(
     backend,
-    "a store that does not lead any more tells of the new leader, or of none when there is none",
+    "a store that does not lead any more tells of the new leader",
     { needs: ["split", "leaders"] },
     async (scene) => {
       await using stage = await stageOf(scene, "raw");
       const { calls, place, stored } = stage;
-      const key = `${scene.prefix}${LEFT_KEY}`;
       const regionId = place.region.id;
-      const context = (): Context => stage.context;
-      await scene.control.moveLeader(key);
+      await scene.control.moveLeader(`${scene.prefix}${LEFT_KEY}`);
       const moved = await calls.placeOf(stored(LEFT_KEY));
       assert.notEqual(moved.leader.id, place.leader.id);
-      const error = { notLeader: { regionId, leader: peerIn(moved) } };
-      await assertRefused(stage, { what: "to the old leader", context, error: () => error });
-      await scene.control.dropLeader(key);
-      await assertRefused(stage, { what: "to none", context, error: () => ({ notLeader: { regionId } }) });
+      await assertRefused(stage, {
+        what: "to the old leader",
+        context: ({ context }) => context,
+        error: () => ({ notLeader: { regionId, leader: peerIn(moved) } }),
+      });
+    },
+  );
+
+  contract(
+    backend,
+    "a store that knows no leader says so",
+    { needs: ["split", "leaderless"] },
+    async (scene) => {
+      await using stage = await stageOf(scene, "raw");
+      const regionId = stage.place.region.id;
+      await scene.control.dropLeader(`${scene.prefix}${LEFT_KEY}`);
+      await assertRefused(stage, {
+        what: "to a follower",
+        context: ({ context }) => context,
+        error: () => ({ notLeader: { regionId } }),
+      });
     },
   );
 }

@@ -51,7 +51,7 @@ export function troubleSuite(backend: Backend): void {
   });
 
   contract(backend, "[RAW-002] close() ends a call that waits for its next attempt", {
-    needs: ["leaders", "faults"],
+    needs: ["leaderless", "faults"],
   }, async ({ prefix, control, connect }) => {
     const other = await connect();
     await control.dropLeader(prefix);
@@ -186,7 +186,7 @@ export function troubleSuite(backend: Backend): void {
   });
 
   contract(backend, "a region that never gets a leader ends each call within its deadline", {
-    needs: ["leaders"],
+    needs: ["leaders", "leaderless"],
   }, async ({ client, prefix, control }) => {
     const raw = client.raw.sub(prefix);
     await raw.put("k", "v");
@@ -232,7 +232,7 @@ export function troubleSuite(backend: Backend): void {
   });
 
   contract(backend, "a batch that fails in one region fails as a whole, and waits for the rest", {
-    needs: ["split", "leaders"],
+    needs: ["split", "leaders", "leaderless"],
   }, async ({ client, prefix, control }) => {
     const raw = client.raw.sub(prefix);
     const names = Array.from({ length: 40 }, (_, i) => `k${String(i).padStart(2, "0")}`);
