@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { ApiVersion } from "../../mod.ts";
-import { fault, Playground } from "../../src/playground/mod.ts";
+import type { ApiVersion, ConnectOptions } from "../../mod.ts";
+import { fault, Playground, type PlaygroundTls } from "../../src/playground/mod.ts";
+import { createAuthority } from "../helpers/certificates.ts";
 import type { Backend, Capability, ClusterControl, FaultName, OpenCluster } from "./backend.ts";
 
 /** Options of {@linkcode playgroundBackend}. */
@@ -9,28 +10,43 @@ export interface PlaygroundBackendOptions {
   readonly apiVersion: ApiVersion;
   /** Over sockets instead of in memory. */
   readonly hasPorts?: boolean;
+  /** The sockets speak TLS, and clients need a certificate. */
+  readonly hasTls?: boolean;
 }
 
 /** The embedded cluster, one for each test. */
-export function playgroundBackend({ apiVersion, hasPorts = false }: PlaygroundBackendOptions): Backend {
+export function playgroundBackend(
+  { apiVersion, hasPorts = false, hasTls = false }: PlaygroundBackendOptions,
+): Backend {
   const version = apiVersion === 1 ? "v1" : apiVersion === 2 ? "v2" : apiVersion;
+  const tls = hasTls ? mutualTls() : undefined;
   return {
-    name: `playground ${version}${hasPorts ? " on ports" : ""}`,
+    name: `playground ${version}${hasPorts ? " on ports" : ""}${hasTls ? " over TLS" : ""}`,
     lacks: LACKS[version],
     async open(): Promise<OpenCluster> {
       const cluster = await Playground.start({
         stores: 3,
         apiVersion: version,
-        ...(hasPorts ? { ports: {} } : {}),
+        ...(hasPorts ? { ports: { tls: tls?.servers } } : {}),
       });
       return {
         control: controlOf(cluster),
         target: hasPorts ? cluster.pdAddresses : cluster,
-        options: { apiVersion },
+        options: { apiVersion, tls: tls?.clients },
         leftovers: () => hasPorts ? [] : openCallsOf(cluster),
         close: () => cluster.close(),
       };
     },
+  };
+}
+
+/** Certificates of one authority for both sides. */
+function mutualTls(): { readonly servers: PlaygroundTls; readonly clients: ConnectOptions["tls"] } {
+  const authority = createAuthority();
+  const ca = authority.cert;
+  return {
+    servers: { ca, ...authority.issue({ ips: ["127.0.0.1"] }) },
+    clients: { ca, ...authority.issue() },
   };
 }
 

@@ -4,8 +4,12 @@ import { reportSkipped } from "./backend.ts";
 import { playgroundBackend } from "./playground_backend.ts";
 import { SUITES } from "./suites.ts";
 
-for (const apiVersion of ["v1ttl", 2] as const) {
-  const backend = playgroundBackend({ apiVersion, hasPorts: true });
+const BACKENDS = [
+  playgroundBackend({ apiVersion: "v1ttl", hasPorts: true }),
+  playgroundBackend({ apiVersion: 2, hasPorts: true, hasTls: true }),
+];
+
+for (const backend of BACKENDS) {
   for (const suite of SUITES) suite(backend);
 }
 reportSkipped();
