@@ -49,6 +49,26 @@ export type {
   UndeterminedErrorOptions,
   WriteFate,
 } from "./src/errors.ts";
+export {
+  AssertionFailedError,
+  DeadlockError,
+  KeyExistsError,
+  LockWaitTimeoutError,
+  SnapshotTooOldError,
+  TxnAbortedError,
+  WriteConflictError,
+} from "./src/txn_errors.ts";
+export type {
+  AssertionFailedErrorOptions,
+  DeadlockErrorOptions,
+  DeadlockWait,
+  KeyExistsErrorOptions,
+  LockWaitTimeoutErrorOptions,
+  SnapshotTooOldErrorOptions,
+  TxnAbortedErrorOptions,
+  WriteConflictErrorOptions,
+  WriteConflictReason,
+} from "./src/txn_errors.ts";
 export type {
   AtomicRaw,
   BatchScanOptions,

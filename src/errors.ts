@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type {
+  AssertionFailedError,
+  DeadlockError,
+  KeyExistsError,
+  LockWaitTimeoutError,
+  SnapshotTooOldError,
+  TxnAbortedError,
+  WriteConflictError,
+} from "./txn_errors.ts";
 import type { CallOptions, Timestamp } from "./types.ts";
 
 /**
@@ -200,6 +209,13 @@ export class UndeterminedError extends TikvError<"undetermined"> {
 interface DataErrors {
   "timeout": TimeoutError;
   "undetermined": UndeterminedError;
+  "write-conflict": WriteConflictError;
+  "deadlock": DeadlockError;
+  "lock-wait-timeout": LockWaitTimeoutError;
+  "txn-aborted": TxnAbortedError;
+  "snapshot-too-old": SnapshotTooOldError;
+  "key-exists": KeyExistsError;
+  "assertion-failed": AssertionFailedError;
 }
 
 /** Every error of the library, so that a `switch` over `kind` narrows to the data of that kind. */

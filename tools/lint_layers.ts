@@ -6,6 +6,7 @@ const LAYER_OF: Readonly<Record<string, number>> = {
   "bytes": 0,
   "async": 0,
   "errors.ts": 0,
+  "txn_errors.ts": 0,
   "types.ts": 0,
   "options.ts": 0,
   "version.ts": 0,
