@@ -59,7 +59,10 @@ export interface Client extends AsyncDisposable {
    */
   plan<I, O>(command: Command<I, O>, body: Partial<I>): PlanStart<I, O>;
 
-  /** The same client with other defaults for its calls. Closing one closes both. */
+  /**
+   * The same client with other defaults for the calls of `raw`, plans, `health` and `warmUp`; `pd` keeps
+   * its own. Closing one closes both.
+   */
   with(options: CallOptions): Client;
 
   /**

@@ -9,7 +9,7 @@ import { codec, connect } from "../mod.ts";
 import type { Client, ClientEvent } from "../mod.ts";
 import { Playground } from "../src/playground/mod.ts";
 import { SeededRandom } from "../src/testing/mod.ts";
-import { type Row, rowsOf } from "./demo_rows.ts";
+import { LoadError, type Row, rowsOf } from "./demo_rows.ts";
 import { Progress, Report } from "./demo_report.ts";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -218,7 +218,7 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof Difference) console.error(`FAILED: ${error.message}`);
-    else console.error(error instanceof Error && error.cause !== undefined ? error.message : error);
+    else console.error(error instanceof LoadError ? error.message : error);
     return 1;
   }
 }

@@ -4,6 +4,9 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, relative } from "node:path";
 
+/** A file that cannot be loaded; its message says why. */
+export class LoadError extends Error {}
+
 /** One line of a file, or one record of a `.csv`. */
 export interface Row {
   /** `file:line`, the line padded so that keys sort as the lines stand. */
@@ -31,7 +34,7 @@ export async function rowsOf(path: string): Promise<Row[]> {
     const name = isFolder ? relative(path, file) : basename(file);
     rows.push(...rowsOfFile(name, content));
   }
-  if (rows.length === 0) throw new Error(`Cannot load "${path}": it has no line of text`);
+  if (rows.length === 0) throw new LoadError(`Cannot load "${path}": it has no line of text`);
   return rows.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
 }
 
@@ -39,7 +42,7 @@ async function isDirectory(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (cause) {
-    throw new Error(`Cannot load "${path}": there is no such file or folder, or it cannot be read`, {
+    throw new LoadError(`Cannot load "${path}": there is no such file or folder, or it cannot be read`, {
       cause,
     });
   }
@@ -76,7 +79,7 @@ function checkJson(name: string, line: number, text: string): void {
   try {
     JSON.parse(text);
   } catch (cause) {
-    throw new Error(`Cannot load "${name}": line ${line} is not JSON`, { cause });
+    throw new LoadError(`Cannot load "${name}": line ${line} is not JSON`, { cause });
   }
 }
 

@@ -265,6 +265,7 @@ const STEPS: readonly Step[] = [
       "tests/contract/playground_test.ts",
       "tests/contract/ports_test.ts",
       "tests/contract/connect_test.ts",
+      "tests/contract/guard_test.ts",
     ])
   ),
   ...RUNTIMES.map((runtime) => suiteStep("interop with client-go", runtime, ["tests/interop"])),

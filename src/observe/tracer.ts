@@ -37,14 +37,26 @@ export async function traced<T>(
   options: { readonly attributes?: Record<string, SpanValue>; readonly work: () => Promise<T> },
 ): Promise<T> {
   if (tracer === undefined) return await options.work();
-  const span = tracer.startSpan(name, { kind: SPAN_KIND_CLIENT, attributes: { ...options.attributes } });
+  const attributes = { ...options.attributes };
+  const span = guarded(() => tracer.startSpan(name, { kind: SPAN_KIND_CLIENT, attributes }));
   try {
     return await options.work();
   } catch (error) {
-    if (error instanceof Error) span.recordException?.(error);
-    span.setStatus?.({ code: STATUS_ERROR });
+    guarded(() => {
+      if (error instanceof Error) span?.recordException?.(error);
+      span?.setStatus?.({ code: STATUS_ERROR });
+    });
     throw error;
   } finally {
-    span.end();
+    guarded(() => span?.end());
+  }
+}
+
+// A tracer must not be able to fail an operation, nor to hide what became of it.
+function guarded<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch {
+    return undefined;
   }
 }

@@ -98,6 +98,10 @@ export class Faults {
 
   /** Puts a rule in force until it is spent, removed or disposed of. */
   add(match: FaultMatch, effect: FaultEffect): FaultRule {
+    checkMatch(match);
+    if (typeof effect !== "object" || effect === null || typeof effect.type !== "string") {
+      throw new TypeError(`Cannot add the fault: its effect is ${String(effect)}, make one with \`fault\``);
+    }
     const rule = new Rule(match, effect, () => {
       const index = this.#rules.indexOf(rule);
       if (index >= 0) this.#rules.splice(index, 1);
@@ -192,4 +196,35 @@ const KEYSPACE_PREFIX_BYTES = 4;
 
 function isSameKey(wanted: Uint8Array, seen: Uint8Array): boolean {
   return equalBytes(wanted, seen) || equalBytes(wanted, seen.subarray(KEYSPACE_PREFIX_BYTES));
+}
+
+const MATCH_NAMES: ReadonlySet<string> = new Set<keyof FaultMatch>([
+  "method",
+  "storeId",
+  "member",
+  "regionId",
+  "key",
+  "skip",
+  "times",
+  "probability",
+]);
+
+// A rule that can never hit, or hits everything by mistake, would let a test pass for nothing.
+function checkMatch(match: FaultMatch): void {
+  for (const name of Object.keys(match)) {
+    if (!MATCH_NAMES.has(name)) {
+      const known = [...MATCH_NAMES].join(", ");
+      throw new TypeError(`Cannot add the fault: "${name}" is not known, expected some of ${known}`);
+    }
+  }
+  for (const name of ["skip", "times"] as const) {
+    const value = match[name];
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+      throw new RangeError(`Cannot add the fault: "${name}" is ${value}, expected a whole number from 0`);
+    }
+  }
+  const { probability = 1 } = match;
+  if (!(probability >= 0 && probability <= 1)) {
+    throw new RangeError(`Cannot add the fault: "probability" is ${probability}, expected 0 to 1`);
+  }
 }

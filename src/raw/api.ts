@@ -33,7 +33,10 @@ export type PutEntry<K, V> =
  * read sees every write that was answered before it began. All calls take `signal` and `timeoutMs`,
  * are tried again while the cluster moves regions, and fail with `timeout`, `connection`,
  * `region-unavailable` or `server-busy` when it does not serve them in time. A write that fails
- * with `undetermined` may have happened.
+ * with `undetermined` may have happened; an abort while a write is in flight ends in it too, with the
+ * signal's reason as its `cause`.
+ *
+ * Bytes that go in must stay as they are until the call has settled: they are not copied.
  */
 export interface RawView<K extends KeyCodec<unknown> = ByteKeys, V extends Codec<unknown> = ByteValues> {
   /** Reads the value of a key; `undefined` if there is none. An empty value is a value. */

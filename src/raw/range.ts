@@ -12,6 +12,7 @@ import { STALE } from "../region/send.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { RawScope } from "./scope.ts";
 import { assertNoError } from "./server_error.ts";
+import { writeCommandsOf } from "./write_commands.ts";
 
 /** Removes all keys of a range, region by region. */
 export async function deleteRange(scope: RawScope, range: KeyRange, operation: Operation): Promise<void> {
@@ -19,7 +20,7 @@ export async function deleteRange(scope: RawScope, range: KeyRange, operation: O
   await sendRange(routing, {
     range,
     request: ({ start, end }) =>
-      routing.sender.request(COMMANDS.RawDeleteRange, {
+      routing.sender.request(writeCommandsOf(scope).RawDeleteRange, {
         startKey: start,
         endKey: end,
         cf: scope.columnFamily ?? "",

@@ -105,6 +105,7 @@ export class BaseView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
 
   async deleteRange(range: RawRange<K>, options?: CallOptions): Promise<void> {
     checkCallOptions(options);
+    refuseUndefinedBounds(range);
     const encoded = this.#coding.encodeRange(range);
     await runCall(this.#scope, "raw.deleteRange", {
       options,
@@ -221,5 +222,15 @@ export class BaseView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return new ScanResult(async function* (): AsyncGenerator<readonly T[], void, undefined> {
       for await (const page of scanRange(scope, spec, call)) yield page.map(decode);
     });
+  }
+}
+
+// A bound that was named but is undefined is a variable that was not set: taken for "no bound", it
+// would empty more than was meant, for good.
+function refuseUndefinedBounds(range: object): void {
+  for (const [name, bound] of Object.entries(range)) {
+    if (bound === undefined) {
+      throw new TypeError(`Cannot delete a range whose "${name}" is undefined: leave it out for no bound`);
+    }
   }
 }

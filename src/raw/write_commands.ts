@@ -4,7 +4,10 @@ import { COMMANDS, type Commands } from "../rpc/commands.ts";
 import type { RawScope } from "./scope.ts";
 
 /** The commands that write, but for compare-and-swap. */
-export type WriteCommands = Pick<Commands, "RawPut" | "RawBatchPut" | "RawDelete" | "RawBatchDelete">;
+export type WriteCommands = Pick<
+  Commands,
+  "RawPut" | "RawBatchPut" | "RawDelete" | "RawBatchDelete" | "RawDeleteRange"
+>;
 
 /**
  * The commands with which a view writes.
@@ -22,4 +25,5 @@ const ONCE: WriteCommands = {
   RawBatchPut: { ...COMMANDS.RawBatchPut, isIdempotent: false },
   RawDelete: { ...COMMANDS.RawDelete, isIdempotent: false },
   RawBatchDelete: { ...COMMANDS.RawBatchDelete, isIdempotent: false },
+  RawDeleteRange: { ...COMMANDS.RawDeleteRange, isIdempotent: false },
 };

@@ -205,7 +205,7 @@ export class StoreCache {
           return;
         }
         this.#watch(store, WATCH_MS, rounds + 1);
-        if (rounds % RESOLVE_ROUNDS === 0) await this.#read(store.id, this.#deadline(signal));
+        if (rounds === 1 || rounds % RESOLVE_ROUNDS === 0) await this.#read(store.id, this.#deadline(signal));
       });
     }, { background: true });
     this.#watched.set(store, () => timer.cancel());
@@ -269,8 +269,9 @@ function backgroundSleep(clock: Environment["clock"], ms: number, signal: AbortS
   });
 }
 
-// client-go's loop (`startHealthCheckLoop`): every second, and PD is asked each half minute.
+// client-go's loop (`startHealthCheckLoop`) probes every second as well, but asks PD each half minute
+// only: a store that came back at another address would be out of reach for so long.
 const WATCH_MS = 1_000;
-const RESOLVE_ROUNDS = 30;
+const RESOLVE_ROUNDS = 3;
 // Time for PD to be asked at another member when one does not answer.
 const META_TRIES = 3;

@@ -5,6 +5,7 @@ import { Deadline } from "../async/deadline.ts";
 import { SingleFlight } from "../async/single_flight.ts";
 import { TikvError } from "../errors.ts";
 import { noObserver, type Observer } from "../observe/events.ts";
+import { GRPC, RpcError } from "./grpc_status.ts";
 import type { HealthReport } from "./batch/wire.ts";
 import type { BodyOf, Command } from "./command_types.ts";
 import { intercept, type InterceptedCall, type Interceptor } from "./interceptor.ts";
@@ -77,6 +78,8 @@ export class StoreClient {
   readonly #probes = new SingleFlight<string, Reachability>();
   readonly #resolves = new SingleFlight<string, unknown>();
   #sweeper: Timer | undefined;
+  /** Ends the calls that are inside interceptors. */
+  readonly #intercepted = new Set<(reason: unknown) => void>();
   #isClosed = false;
 
   constructor(options: StoreClientOptions) {
@@ -146,6 +149,7 @@ export class StoreClient {
     const cause = closedError();
     for (const channel of this.#channels.values()) channel.close(cause);
     this.#channels.clear();
+    for (const end of [...this.#intercepted]) end(cause);
   }
 
   #send<I, O>(
@@ -206,7 +210,52 @@ export class StoreClient {
       const sent = plain === request.plain ? request : { ...request, plain, body: command.encode(plain) };
       return this.#send(store, command, sent, options);
     });
-    return startIntercepted(send, call) as Promise<O>;
+    return this.#inTime(startIntercepted(send, call) as Promise<O>, command, { store, options });
+  }
+
+  // Interceptors are foreign code, which may never settle: the time limit, the signal and closing end
+  // the call around them. Whether it was sent is not known then.
+  #inTime<I, O>(
+    answer: Promise<O>,
+    command: Command<I, O>,
+    { store, options }: { readonly store: StoreRef; readonly options: StoreCallOptions },
+  ): Promise<O> {
+    return new Promise((resolve, reject) => {
+      const end = (reason: unknown): void => {
+        leave();
+        if (!TikvError.is(reason)) return reject(reason);
+        const message = `Cannot call ${command.name} at ${store.address}: ${reason.message}`;
+        const isTimeout = reason.kind === "timeout";
+        reject(
+          new RpcError(reason.kind, message, {
+            code: isTimeout ? GRPC.DEADLINE_EXCEEDED : GRPC.CANCELLED,
+            origin: "caller",
+            isMaybeExecuted: true,
+            cause: reason,
+          }),
+        );
+      };
+      const leave = (): void => {
+        stop();
+        this.#intercepted.delete(end);
+      };
+      let stop = (): void => {};
+      this.#intercepted.add(end);
+      // A little later than the request itself, which knows better what became of it.
+      const { clock, at, signal, startedAt } = options.deadline;
+      const late = new Deadline(clock, at + GRACE_MS, signal, startedAt);
+      stop = late.onOver("wait for an interceptor", end);
+      answer.then((reply) => {
+        leave();
+        if (reply !== undefined) return resolve(reply);
+        reject(
+          new TikvError("misuse", `Cannot use the reply to ${command.name}: an interceptor returned none`),
+        );
+      }, (error) => {
+        leave();
+        reject(error);
+      });
+    });
   }
 
   #open(address: string): StoreChannel {
@@ -272,3 +321,5 @@ const NO_CONTEXT = new Uint8Array(0);
 
 // `ReadTimeoutShort` of client-go; it ends before that when all who wait have left.
 const COLLAPSED_TIMEOUT_MS = 30_000;
+
+const GRACE_MS = 5;

@@ -71,7 +71,7 @@ async function get(client: Client, line: CommandLine): Promise<ExitCode> {
     else if (keys.length === 1) shown === undefined ? console.error("not found") : console.log(shown);
     else console.log(`${showBytes(key, line.keys)}\t${shown ?? "(not found)"}`);
   }
-  return found.size === 0 ? 1 : 0;
+  return keys.every((key) => found.has(key)) ? 0 : 1;
 }
 
 async function put(client: Client, line: CommandLine): Promise<ExitCode> {

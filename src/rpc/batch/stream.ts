@@ -56,6 +56,8 @@ export class BatchStream implements EntryHolder {
   // Ends with the last command that it carries.
   #isOutdated = false;
   #hasAnswered = false;
+  // Why this side ended the stream: what came could not be read.
+  #corruption: TikvError | undefined;
 
   constructor(target: StreamTarget, owner: StreamOwner) {
     this.#clock = target.clock;
@@ -139,9 +141,10 @@ export class BatchStream implements EntryHolder {
       answers.read(reader);
     } catch (cause) {
       // What was not understood may have held any of the answers: nothing can be trusted here.
-      this.#wire.cancel(
-        TikvError.is(cause) ? cause : new TikvError("protocol", "Cannot read the batch", { cause }),
-      );
+      this.#corruption = TikvError.is(cause)
+        ? cause
+        : new TikvError("protocol", "Cannot read the batch", { cause });
+      this.#wire.cancel(this.#corruption);
       return;
     }
     this.#hasAnswered = true;
@@ -173,7 +176,13 @@ export class BatchStream implements EntryHolder {
     const entries = [...this.#pending.values()];
     this.#pending.clear();
     this.#abandoned.clear();
-    this.#owner.onBroken(this, status, entries);
+    this.#owner.onBroken(this, this.#reasonOf(status), entries);
+  }
+
+  // A stream that was ended over its content looks like one that the caller did not want any more.
+  #reasonOf(status: WireStatus): WireStatus {
+    const cause = this.#corruption;
+    return cause === undefined ? status : { ...status, origin: "transport", message: cause.message, cause };
   }
 }
 
