@@ -126,8 +126,9 @@ export class WriteBuffer {
    * Ends a stage and undoes its writes; keys that it added are forgotten.
    *
    * Flags of other keys stay as they are, and an added key stays as lock-only with its persistent
-   * flags if it has some. Handle 0 and stages that are not open are ignored; a stage with open ones
-   * inside is a `TikvError` of kind `"misuse"`.
+   * flags if it has some; it still counts then, so the buffer can be larger than its limit. Handle 0
+   * and stages that are not open are ignored; a stage with open ones inside is a `TikvError` of kind
+   * `"misuse"`.
    */
   cleanup(handle: number): void {
     this.#log.cleanup(handle);

@@ -110,6 +110,20 @@ test("[TXN-051] what just fits is taken, and so is what makes a full buffer smal
   new WriteBuffer().delete(new Uint8Array(65_535));
 });
 
+test("[TXN-051] a buffer that a cleanup made larger than the limit takes what makes it smaller, and no more", () => {
+  const buffer = new WriteBuffer({ maxTotalBytes: 6 });
+  buffer.put(A, b("1234"));
+  buffer.stage();
+  buffer.delete(A);
+  buffer.updateFlags(b("ccccc"), ["locked"]);
+  buffer.cleanup(1);
+  assert.equal(buffer.sizeBytes, 10);
+  throwsKind(() => buffer.put(A, b("12345")), "too-large");
+  buffer.put(A, b("4321"));
+  buffer.delete(A);
+  assert.equal(buffer.sizeBytes, 6);
+});
+
 test("a limit that is negative or not a number is a RangeError", () => {
   for (const limit of [-1, NaN, -Infinity]) {
     for (const name of ["maxEntryBytes", "maxTotalBytes", "maxKeys"]) {
