@@ -108,7 +108,8 @@ async function main(): Promise<void> {
   const passedIds = passed === undefined ? undefined : new Set(passed.flatMap(idsOf));
   for (const row of rows) {
     const count = counts.get(row.id) ?? 0;
-    if (row.tests !== count) {
+    // More tests than counted are no false claim; `--write` brings the table up to date.
+    if (row.tests > count) {
       problems.push(`${row.id}: the table counts ${row.tests} tests, there are ${count}`);
     }
     if ((row.status === "done" || row.status === "partly") && count === 0) {

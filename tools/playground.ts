@@ -146,9 +146,8 @@ function describe(cluster: Playground, isTls: boolean): string {
   const [first = ""] = pd;
   const isV2 = cluster.apiVersion === "v2";
   const url = `${isTls ? "https" : "http"}://${first}`;
-  const connectOptions = [isV2 ? "apiVersion: 2" : "", isTls ? "tls: { ca, cert, key }" : ""].filter((part) =>
-    part !== ""
-  );
+  const version = { v1: "", v1ttl: 'apiVersion: "v1ttl"', v2: "apiVersion: 2" }[cluster.apiVersion];
+  const connectOptions = [version, isTls ? "tls: { ca, cert, key }" : ""].filter((part) => part !== "");
   const goOptions = [
     isV2 ? ", rawkv.WithAPIVersion(kvrpcpb.APIVersion_V2)" : "",
     isTls ? ", rawkv.WithSecurity(config.NewSecurity(ca, cert, key, nil))" : "",

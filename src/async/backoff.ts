@@ -186,9 +186,10 @@ export class Backoffs {
       context: { elapsedMs: Math.round(this.#options.deadline.elapsedMs()), causes },
     };
     const waits = causes.reduce((sum, { count }) => sum + count, 0);
+    const last = options.cause instanceof Error ? `; the last error was: ${options.cause.message}` : "";
     const message = `Cannot wait for ${reason} any longer: no time is left after ${waits} waits of ${
       Math.round(this.#totalWaitMs)
-    } ms in all`;
+    } ms in all${last}`;
     const { exhausted } = BACKOFF_KINDS[reason];
     return exhausted === "timeout"
       ? new TimeoutError(message, options)

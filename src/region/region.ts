@@ -196,6 +196,15 @@ export function leaderIndexIn(peers: readonly RegionPeer[], leader: PeerMeta | u
   return Math.max(0, index);
 }
 
+/** Why a request to the region could not go anywhere, for messages. */
+export function whyUnusable(region: Region): string {
+  const { liveness, id, address } = region.leader.store;
+  const why = region.isValid && liveness !== "reachable"
+    ? `store ${id} at ${address}, which leads it, is ${liveness}`
+    : "it is outdated";
+  return `Cannot use region ${region.id}: ${why}`;
+}
+
 function sizeOf(region: Region): number {
   let bytes = REGION_BYTES + region.start.length + region.end.length + PEER_BYTES * region.peers.length;
   for (const key of region.buckets?.keys ?? []) bytes += ARRAY_BYTES + key.length;

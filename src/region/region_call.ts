@@ -7,7 +7,7 @@ import { type ErrorContext, TikvError, UndeterminedError } from "../errors.ts";
 import { RpcError } from "../rpc/grpc_status.ts";
 import type { CommandName } from "../rpc/commands.ts";
 import { adoptRegions, epochsOf } from "./epoch.ts";
-import type { Region } from "./region.ts";
+import { type Region, whyUnusable } from "./region.ts";
 import {
   classify,
   type Effect,
@@ -316,7 +316,7 @@ export class RegionCall<I, O> {
     const { region } = this.#parts;
     const { regions, stores, settings } = this.#options;
     const cause = verdict?.cause ??
-      new TikvError("region-unavailable", `Cannot use region ${region.id}: it is outdated`, {
+      new TikvError("region-unavailable", whyUnusable(region), {
         context: { regionId: region.id },
       });
     if (verdict?.next !== "relocate" && this.#selector.state === "exhausted") {

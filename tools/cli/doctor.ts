@@ -34,7 +34,7 @@ export async function doctor(line: CommandLine): Promise<boolean> {
   let pd: Pd | undefined;
   try {
     pd = await Pd.connect(seeds, pdOptionsOf(options));
-    findings.push(...await lookAtCluster(pd, options));
+    await lookAtCluster(pd, options, findings);
   } catch (error) {
     findings.push({ what: "PD", says: seeds.join(","), dialled: "", ...judge(error) });
   } finally {
@@ -50,8 +50,8 @@ function pdOptionsOf(options: ConnectOptions): Parameters<typeof Pd.connect>[1] 
   return { tls, addressMap, timeoutMs, connectTimeoutMs };
 }
 
-async function lookAtCluster(pd: Pd, options: ConnectOptions): Promise<Finding[]> {
-  const findings: Finding[] = [];
+// What was found stays found when a later step fails.
+async function lookAtCluster(pd: Pd, options: ConnectOptions, findings: Finding[]): Promise<void> {
   const good = (what: string, says: string): void => {
     findings.push({ what, says, dialled: "", answer: "ok", isGood: true });
   };
@@ -79,7 +79,6 @@ async function lookAtCluster(pd: Pd, options: ConnectOptions): Promise<Finding[]
       await probe(`store ${store.id} (${store.state}, ${store.version})`, store.address, options),
     );
   }
-  return findings;
 }
 
 /** Resolves and dials one address the way the client would, without speaking to it. */
