@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { AssertionLevel, LockInfo } from "../../gen/kvrpcpb_pb.ts";
+import type { Operation } from "../async/operation.ts";
+import type { ReadonlyKeyMap } from "../bytes/key_map.ts";
+import { UndeterminedError, type WriteFate } from "../errors.ts";
+import type { ContextFields } from "../rpc/context.ts";
+import type { CallOptions, Timestamp } from "../types.ts";
+import type { TxnSession } from "./txn_session.ts";
+
+/** What a commit does to one key. */
+export interface CommitMutation {
+  readonly op: "put" | "insert" | "delete" | "lock" | "shared-lock" | "check-not-exists";
+  readonly key: Uint8Array;
+  /** Of a put and an insert. */
+  readonly value?: Uint8Array | undefined;
+  readonly assertion: "none" | "exists" | "not-exists";
+  /** In a pessimistic transaction: that its lock is still there, what a lock would have, or nothing. */
+  readonly check: "none" | "lock" | "constraint";
+}
+
+/** How a transaction was committed: `none` when it had nothing to write. */
+export type CommitPath = "none" | "1pc" | "async" | "2pc";
+
+/** Gets locks of other transactions out of the way. */
+export interface LockBreaker {
+  /**
+   * Resolves what can be resolved.
+   *
+   * @returns how long the first of the others lives on, in milliseconds; 0 to try again at once
+   */
+  breakLocks(
+    locks: readonly LockInfo[],
+    caller: { readonly startTs: bigint },
+    operation: Operation,
+  ): Promise<number>;
+}
+
+/** A commit timestamp has to be above `untilTs`; it is waited for at most `timeoutMs`. */
+export interface CommitWait {
+  readonly untilTs: Timestamp;
+  readonly timeoutMs: number;
+}
+
+/** What is the same for all requests of a transaction. */
+export interface TxnIdentity {
+  readonly session: TxnSession;
+  readonly locks: LockBreaker;
+  readonly startTs: Timestamp;
+  /** When it began, on the clock. */
+  readonly beganAt: number;
+  readonly context: ContextFields | undefined;
+  /** Finds out, later, what became of it. */
+  readonly askFate: (primary: Uint8Array, options?: CallOptions) => Promise<WriteFate>;
+}
+
+/** What is committed, and how. */
+export interface CommitterOptions {
+  readonly txn: TxnIdentity;
+  /** In the order of their keys; not empty. */
+  readonly mutations: readonly CommitMutation[];
+  readonly primary: Uint8Array;
+  readonly isPessimistic: boolean;
+  /** The largest for-update timestamp of its locks; 0 in an optimistic transaction. */
+  readonly forUpdateTs: bigint;
+  /** What for-update timestamp the locks must still have that fair locking took. */
+  readonly constraints?: ReadonlyKeyMap<bigint> | undefined;
+  readonly canUseAsyncCommit: boolean;
+  readonly canUseOnePc: boolean;
+  readonly assertionLevel: AssertionLevel;
+  readonly isCausal: boolean;
+  readonly commitWait?: CommitWait | undefined;
+  /** Locks in the way are a write conflict at once, and are not resolved. */
+  readonly failsOnLock: boolean;
+  /** Refuses a commit timestamp; with it neither async commit nor 1PC are used. */
+  readonly acceptsCommitTs?: ((commitTs: Timestamp) => boolean) | undefined;
+  /** Begins to keep the primary alive; called when it was prewritten and more is to come. */
+  readonly keepAlive: () => void;
+}
+
+/** One commit on its way: what it still may do, and what it has found out. */
+export class CommitRun {
+  readonly options: CommitterOptions;
+  /** Of all keys and values. */
+  readonly sizeBytes: number;
+  triesOnePc: boolean;
+  usesAsyncCommit: boolean;
+  /** The least that the transaction may be committed at. */
+  minCommitTs: bigint;
+  /** The most that a store may choose by itself; 0 for no limit. */
+  maxCommitTs = 0n;
+  /** When a store committed it in one phase; 0 when none did. */
+  onePcCommitTs = 0n;
+  /**
+   * A request that may commit in one phase was lost before its region turned out to have split.
+   * Without an answer to what followed it, nobody knows whether the transaction is committed.
+   */
+  hasOnePcDoubt = false;
+  /** Says less than any other failure, which may be the reason for it. */
+  assertionError: unknown;
+
+  constructor(options: CommitterOptions) {
+    const { txn, forUpdateTs } = options;
+    this.options = options;
+    this.sizeBytes = options.mutations.reduce((sum, mutation) => sum + sizeOfMutation(mutation), 0);
+    this.triesOnePc = options.canUseOnePc;
+    this.usesAsyncCommit = options.canUseAsyncCommit;
+    this.minCommitTs = (forUpdateTs > txn.startTs ? forUpdateTs : txn.startTs) + 1n;
+  }
+
+  /** Its commit is decided by the prewrite, so a lost prewrite may have committed it. */
+  get isDecidedByPrewrite(): boolean {
+    return this.triesOnePc || this.usesAsyncCommit || this.hasOnePcDoubt;
+  }
+
+  /** Time since the transaction began, in milliseconds. */
+  get elapsedMs(): number {
+    const { session, beganAt } = this.options.txn;
+    return Math.max(0, Math.ceil(session.settings.environment.clock.now() - beganAt));
+  }
+
+  raiseMinCommitTs(ts: bigint): void {
+    if (ts > this.minCommitTs) this.minCommitTs = ts;
+  }
+
+  /** Goes on with two phases. Locks that an async commit has written are committed like others. */
+  fallBack(): void {
+    this.triesOnePc = false;
+    this.usesAsyncCommit = false;
+  }
+
+  /** What the caller gets when the answer that decides was lost. */
+  undetermined(cause: unknown): UndeterminedError {
+    const { txn, primary } = this.options;
+    const seen = cause instanceof Error ? `: ${cause.message}` : "";
+    return new UndeterminedError(`Cannot tell whether the transaction was committed${seen}`, {
+      cause: cause instanceof UndeterminedError ? cause.cause ?? cause : cause,
+      startTs: txn.startTs,
+      primary,
+      resolve: (options) => txn.askFate(primary, options),
+    });
+  }
+}
+
+/** Bytes of a mutation as it counts for the size of requests. */
+export function sizeOfMutation({ key, value }: CommitMutation): number {
+  return key.length + (value?.length ?? 0);
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Timer } from "../async/clock.ts";
+import { Deadline } from "../async/deadline.ts";
+import { Operation } from "../async/operation.ts";
+import { sendToKey } from "../plan/dispatch.ts";
+import { COMMANDS } from "../rpc/commands.ts";
+import { physicalMsOf } from "../types.ts";
+import { TxnAbortedError } from "../txn_errors.ts";
+import type { TxnIdentity } from "./committer_run.ts";
+import { writeErrorOf } from "./committer_errors.ts";
+
+/** The time that a lock lives on after each sign of life, in milliseconds; client-go's `ManagedLockTTL`. */
+export const MANAGED_LOCK_TTL_MS = 20_000;
+
+/**
+ * Keeps the lock of the primary alive while the transaction goes on, so that others wait for it
+ * instead of rolling it back. Secondaries need none: whoever meets one asks the primary.
+ */
+export class Heartbeat {
+  readonly #txn: TxnIdentity;
+  #beat: Beat | undefined;
+  #lost: unknown;
+
+  constructor(txn: TxnIdentity) {
+    this.#txn = txn;
+  }
+
+  /** Whether a primary is being kept alive. */
+  get isRunning(): boolean {
+    return this.#beat !== undefined;
+  }
+
+  /** Why the primary is not alive any more; undefined as long as it is, or nobody knows better. */
+  get lost(): unknown {
+    return this.#lost;
+  }
+
+  /** Begins to keep a primary alive; does nothing while one is. */
+  start(primary: Uint8Array): void {
+    const { closing } = this.#txn.session;
+    if (this.#beat !== undefined || closing.aborted) return;
+    const beat = new Beat(this.#txn, primary, (reason) => {
+      // A beat that was stopped says nothing about the one that came after it.
+      if (this.#beat !== beat) return;
+      this.#lost = reason;
+      this.stop();
+    });
+    this.#beat = beat;
+    this.#lost = undefined;
+    beat.start();
+  }
+
+  /** Stops; it can be started again for another primary. */
+  stop(): void {
+    this.#beat?.stop();
+    this.#beat = undefined;
+  }
+}
+
+/** The signs of life for one primary. */
+class Beat {
+  readonly #txn: TxnIdentity;
+  readonly #primary: Uint8Array;
+  readonly #onLost: (reason: unknown) => void;
+  readonly #controller = new AbortController();
+  readonly #onClosing = (): void => this.stop();
+  #timer: Timer | undefined;
+  #failures = 0;
+
+  constructor(txn: TxnIdentity, primary: Uint8Array, onLost: (reason: unknown) => void) {
+    this.#txn = txn;
+    this.#primary = primary;
+    this.#onLost = onLost;
+  }
+
+  start(): void {
+    this.#txn.session.closing.addEventListener("abort", this.#onClosing);
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#txn.session.closing.removeEventListener("abort", this.#onClosing);
+    this.#controller.abort();
+  }
+
+  #schedule(): void {
+    const { clock } = this.#txn.session.settings.environment;
+    // A transaction that was forgotten must not keep the program from ending.
+    this.#timer = clock.timer(BEAT_MS, () => void this.#tick(), { background: true });
+  }
+
+  /** Never rejects. */
+  async #tick(): Promise<void> {
+    try {
+      const end = await this.#send();
+      this.#failures = 0;
+      if (this.#controller.signal.aborted) return;
+      if (end !== undefined) return this.#onLost(end);
+    } catch (error) {
+      if (this.#controller.signal.aborted) return;
+      this.#failures++;
+      // client-go gives up silently when it gets no timestamp; here that counts as any failure.
+      if (this.#failures > MAX_FAILURES) return this.#onLost(error);
+    }
+    this.#schedule();
+  }
+
+  /** Sends one sign of life. Returns why there will be no other, if so. */
+  async #send(): Promise<unknown> {
+    const { session, startTs, context } = this.#txn;
+    const { environment, observe: observer } = session.settings;
+    const deadline = Deadline.after(environment.clock, BEAT_MS, this.#controller.signal);
+    const operation = new Operation("txn.heartbeat", { deadline, environment, observer });
+    const now = await session.oracle.timestamp(operation);
+    // By the clock of the cluster: readers measure the age of the lock by that.
+    const uptimeMs = physicalMsOf(now) - physicalMsOf(startTs);
+    if (uptimeMs > MAX_TTL_MS) {
+      return new TxnAbortedError(
+        `Cannot keep the transaction alive: it is ${uptimeMs} ms old, at most ${MAX_TTL_MS} are allowed`,
+        { startTs },
+      );
+    }
+    const request = session.routing.sender.request(COMMANDS.KvTxnHeartBeat, {
+      primaryLock: this.#primary,
+      startVersion: startTs,
+      adviseLockTtl: BigInt(uptimeMs + MANAGED_LOCK_TTL_MS),
+    }, { context });
+    const reply = await sendToKey(session.routing, this.#primary, { request, operation });
+    // There is no such lock any more.
+    return reply.error === undefined ? undefined : writeErrorOf(reply.error, {
+      txn: this.#txn,
+      method: "KvTxnHeartBeat",
+    });
+  }
+}
+
+const BEAT_MS = MANAGED_LOCK_TTL_MS / 2;
+/** client-go's `maxConsecutiveFailure`. */
+const MAX_FAILURES = 10;
+/** client-go's `MaxTxnTTL`. */
+const MAX_TTL_MS = 3_600_000;
