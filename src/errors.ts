@@ -96,6 +96,8 @@ export interface ErrorContext {
   readonly method?: string | undefined;
   /** How many requests were sent. */
   readonly attempts?: number | undefined;
+  /** How often the body of a transaction was run. */
+  readonly transactionAttempts?: number | undefined;
   /** Time from the start of the operation to its end. */
   readonly elapsedMs?: number | undefined;
   /** The region of the last attempt. */
