@@ -115,8 +115,7 @@ export class CommitRun {
 
   /** Time since the transaction began, in milliseconds. */
   get elapsedMs(): number {
-    const { session, beganAt } = this.options.txn;
-    return Math.max(0, Math.ceil(session.settings.environment.clock.now() - beganAt));
+    return elapsedMsOf(this.options.txn);
   }
 
   raiseMinCommitTs(ts: bigint): void {
@@ -140,6 +139,11 @@ export class CommitRun {
       resolve: (options) => txn.askFate(primary, options),
     });
   }
+}
+
+/** Time since a transaction began, in milliseconds. */
+export function elapsedMsOf({ session, beganAt }: Pick<TxnIdentity, "session" | "beganAt">): number {
+  return Math.max(0, Math.ceil(session.settings.environment.clock.now() - beganAt));
 }
 
 /** Bytes of a mutation as it counts for the size of requests. */

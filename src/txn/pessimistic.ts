@@ -39,7 +39,6 @@ export interface HeldLock {
 export class PessimisticLocks {
   readonly #txn: TxnIdentity;
   readonly #heartbeat: Heartbeat;
-  readonly #elapsedMs: () => number;
   readonly #held = new KeyMap<HeldLock>();
   /** Keys that may be locked although nobody said so: answers were lost. */
   readonly #doubtful = new KeySet();
@@ -47,10 +46,9 @@ export class PessimisticLocks {
   #forUpdateTs = 0n;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(txn: TxnIdentity, heartbeat: Heartbeat, elapsedMs: () => number) {
+  constructor(txn: TxnIdentity, heartbeat: Heartbeat) {
     this.#txn = txn;
     this.#heartbeat = heartbeat;
-    this.#elapsedMs = elapsedMs;
   }
 
   /** The key that decides over the transaction; none before the first lock. */
@@ -88,6 +86,15 @@ export class PessimisticLocks {
     this.#heartbeat.stop();
     const keys = [...this.#held.keys(), ...this.#doubtful];
     if (keys.length > 0) await releaseLocks(this.#txn, { keys, forUpdateTs: this.#forUpdateTs }, operation);
+    this.#held.clear();
+    this.#doubtful.clear();
+  }
+
+  /** As {@linkcode release}, without making anybody wait. */
+  releaseInBackground(): void {
+    this.#heartbeat.stop();
+    const keys = [...this.#held.keys(), ...this.#doubtful];
+    releaseInBackground(this.#txn, { keys, forUpdateTs: this.#forUpdateTs });
     this.#held.clear();
     this.#doubtful.clear();
   }
@@ -168,7 +175,6 @@ export class PessimisticLocks {
       ...wishes,
       isFirstLock: this.#held.size === 0 && targets.length === 1,
       allowsConflict: false,
-      elapsedMs: this.#elapsedMs,
       take: (key) => {
         locked.set(key.target.key, key);
         // From here on others wait for it: it has to be kept alive also while the rest is locked.

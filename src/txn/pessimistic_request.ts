@@ -48,8 +48,6 @@ export interface LockCall {
   readonly isFirstLock: boolean;
   /** Locks the key even if it was written meanwhile, and says so (fair locking). */
   readonly allowsConflict: boolean;
-  /** Time since the transaction began, in milliseconds. */
-  readonly elapsedMs: () => number;
   /** Takes what was locked. */
   readonly take: (locked: LockedKey) => void;
 }

@@ -17,7 +17,7 @@ import type {
   PrewriteBody,
 } from "../rpc/batch/messages.ts";
 import { physicalMsOf, type Timestamp } from "../types.ts";
-import type { CommitMutation, CommitRun } from "./committer_run.ts";
+import { type CommitMutation, type CommitRun, elapsedMsOf } from "./committer_run.ts";
 import { MANAGED_LOCK_TTL_MS } from "./heartbeat.ts";
 import type { LockCall, LockPart } from "./pessimistic_request.ts";
 import type { PrewritePart } from "./prewrite.ts";
@@ -125,7 +125,7 @@ export function lockBody(call: LockCall, { targets }: LockPart, waitMs: bigint):
     primaryLock: call.primary,
     startVersion: txn.startTs,
     // Measured from the start of the transaction, as all lives of locks are.
-    lockTtl: BigInt(call.elapsedMs() + MANAGED_LOCK_TTL_MS),
+    lockTtl: BigInt(elapsedMsOf(txn) + MANAGED_LOCK_TTL_MS),
     forUpdateTs,
     isFirstLock: call.isFirstLock,
     waitTimeout: waitMs,
