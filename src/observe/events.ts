@@ -60,6 +60,21 @@ export type ClientEvent =
     readonly address: string;
   }
   | {
+    /** Locks of another transaction were met, and its primary was asked. */
+    readonly type: "lock";
+    readonly operation: string;
+    /** When the other transaction began. */
+    readonly lockTs: bigint;
+    /** How many of its locks were met. */
+    readonly locks: number;
+    /** How it is doing; `mismatch` when its primary is another key by now, `missing` when that has nothing of it. */
+    readonly state: "alive" | "committed" | "rolled-back" | "released" | "mismatch" | "missing";
+    /** What is done about the locks. */
+    readonly action: "wait" | "resolve" | "release";
+    /** How long the other transaction lives at most; 0 unless it is waited for. */
+    readonly waitMs: number;
+  }
+  | {
     /** Something was wrong that the client got over without an error; worth a log line. */
     readonly type: "warning";
     readonly message: string;

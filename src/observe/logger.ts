@@ -29,6 +29,7 @@ const LEVEL_OF = {
   "region-leader": "debug",
   "store": "info",
   "pd-leader": "info",
+  "lock": "debug",
   "warning": "warn",
 } satisfies Record<ClientEvent["type"], Level | undefined>;
 
