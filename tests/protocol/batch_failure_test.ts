@@ -257,6 +257,22 @@ test("beside an unknown command, what must not be sent twice is in doubt, and al
   await alone;
 });
 
+test("what must not be sent twice is in doubt too when the one to blame may be a command that was given up", async () => {
+  const store = new ScriptedStore({ unary: withoutDeletes });
+  const command = { ...COMMANDS.RawPut, isIdempotent: false };
+  const request = { context: new Uint8Array(), body: command.encode(PAIR), plain: PAIR };
+  const givenUp = rpcError(store.send("RawDelete", { key: new Uint8Array(1) }, { timeoutMs: 50 }));
+  const doubtful = rpcError(store.client.call({ address: ADDRESS }, command, request, {
+    deadline: Deadline.after(store.clock, 1000),
+  }));
+  await store.clock.advance(60);
+  assert.equal((await givenUp).kind, "timeout");
+  store.stream(0).end(UNKNOWN_COMMAND);
+  const error = await doubtful;
+  assert.deepEqual([error.kind, error.isMaybeExecuted], ["connection", true]);
+  assert.equal(store.singles.length, 0);
+});
+
 test("[RAW-027] a request to a plugin of the store always goes alone", async () => {
   const store = new ScriptedStore();
   await store.send("RawCoprocessor", {});
@@ -270,6 +286,17 @@ test("an answer that is too large fails the only command that it can be for", as
   store.stream(0).answer(store.stream(0).batches.flat());
   assert.equal((await call).kind, "too-large");
   assert.equal(store.client.stats()[0]?.isBatching, true);
+});
+
+test("an answer that is too large may be for a command that was given up", async () => {
+  const store = new ScriptedStore({ settings: { maxResponseBytes: 100 } });
+  const givenUp = rpcError(store.send("RawGet", { key: new Uint8Array(200) }, { timeoutMs: 50 }));
+  const call = rpcError(store.get(1));
+  await store.clock.advance(60);
+  assert.equal((await givenUp).kind, "timeout");
+  const [large = assert.fail("nothing was sent")] = store.stream(0).batches.flat();
+  store.stream(0).answer([large]);
+  assert.equal((await call).kind, "connection");
 });
 
 test("when it is not known whose answer is too large, commands go one by one until it is", async () => {

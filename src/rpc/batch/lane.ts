@@ -8,7 +8,7 @@ import type { Metadata, Transport, WireStatus } from "../transport.ts";
 import { DeadlineWatch } from "./deadline_watch.ts";
 import { Entry, type EntryOwner, type EntryRequest } from "./entry.ts";
 import { EntryQueue } from "./entry_queue.ts";
-import { BATCH_COMMANDS_PATH, BatchStream, type StreamOwner } from "./stream.ts";
+import { BATCH_COMMANDS_PATH, BatchStream, type Carried, type StreamOwner } from "./stream.ts";
 import type { BatchAnswers } from "./wire.ts";
 import { messageSize } from "./wire.ts";
 
@@ -180,17 +180,16 @@ export class BatchLanes implements EntryOwner, StreamOwner {
     if (this.#queue.length > 0) this.#flushSoon();
   }
 
-  onBroken(stream: BatchStream, status: WireStatus, entries: Entry[]): void {
+  onBroken(stream: BatchStream, status: WireStatus, { entries, isSingle }: Carried): void {
     this.#outdated.delete(stream);
     const lane = this.#streams.indexOf(stream);
     if (lane >= 0) this.#streams[lane] = undefined;
-    const failed = brokenBy(status, entries.length);
+    const failed = brokenBy(status, isSingle);
     if (status.code === GRPC.UNIMPLEMENTED && status.origin === "peer") {
       // A single one is the one to blame. Of several, others may have been executed meanwhile.
-      const isClear = entries.length === 1;
       const again: Entry[] = [];
       for (const entry of entries) {
-        if (isClear || entry.command.isIdempotent) again.push(entry);
+        if (isSingle || entry.command.isIdempotent) again.push(entry);
         else entry.reject(failed.errorFor(entry, this.address));
       }
       if (!stream.hasAnswered) again.push(...this.#queue.takeAll());
@@ -291,9 +290,9 @@ interface BrokenStream {
  * What the end of a stream means for what it carried: the connection is lost, whatever status the
  * peer gave, unless it refuses this client altogether.
  */
-function brokenBy(status: WireStatus, entries: number): BrokenStream {
+function brokenBy(status: WireStatus, isSingle: boolean): BrokenStream {
   const isRefusal = status.code === GRPC.UNAUTHENTICATED || status.code === GRPC.PERMISSION_DENIED;
-  const isAmbiguous = status.code === GRPC.RESOURCE_EXHAUSTED && status.origin === "transport" && entries > 1;
+  const isAmbiguous = status.code === GRPC.RESOURCE_EXHAUSTED && status.origin === "transport" && !isSingle;
   const end: WireStatus = {
     ...status,
     code: status.code === GRPC.OK ? GRPC.UNAVAILABLE : status.code,

@@ -20,7 +20,15 @@ export interface StreamOwner {
   /** The stream takes nothing more; what it carries goes on. */
   onOutdated(stream: BatchStream): void;
   /** The stream is gone, with everything that it carried. */
-  onBroken(stream: BatchStream, status: WireStatus, entries: Entry[]): void;
+  onBroken(stream: BatchStream, status: WireStatus, carried: Carried): void;
+}
+
+/** What a stream carried when it broke. */
+export interface Carried {
+  /** The commands that wait for their answers. */
+  readonly entries: Entry[];
+  /** No more than one command was under way, given up ones included: it is the one to blame. */
+  readonly isSingle: boolean;
 }
 
 /** Where a stream goes. */
@@ -173,10 +181,10 @@ export class BatchStream implements EntryHolder {
 
   #close(status: WireStatus): void {
     this.#isOver = true;
-    const entries = [...this.#pending.values()];
+    const carried: Carried = { entries: [...this.#pending.values()], isSingle: this.inFlight <= 1 };
     this.#pending.clear();
     this.#abandoned.clear();
-    this.#owner.onBroken(this, this.#reasonOf(status), entries);
+    this.#owner.onBroken(this, this.#reasonOf(status), carried);
   }
 
   // A stream that was ended over its content looks like one that the caller did not want any more.
