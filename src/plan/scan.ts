@@ -7,6 +7,7 @@ import { compareBytes } from "../bytes/compare.ts";
 import { TikvError } from "../errors.ts";
 import type { Region } from "../region/region.ts";
 import { STALE } from "../region/send.ts";
+import type { Settings } from "../settings.ts";
 import type { RegionSource } from "./shard.ts";
 
 /** One request of a scan: at most `limit` entries of a range that is within the region. */
@@ -14,6 +15,13 @@ export interface PageRequest {
   readonly region: Region;
   readonly range: KeyRange;
   readonly limit: number;
+}
+
+/** A page of which not everything that the store sent is an entry. */
+export interface PartialPage<E> {
+  readonly entries: readonly E[];
+  /** The last key that the store sent; undefined when the range has no more. */
+  readonly lastKey: Uint8Array | undefined;
 }
 
 /** What is read, and how. */
@@ -33,7 +41,10 @@ export interface ScanOptions<E> {
   /** Begins the operation that loads one page; it has to end with the signal. */
   readonly startOperation: (signal: AbortSignal) => Operation;
   /** Sends one request. Fewer entries than `limit` mean that the range has no more. */
-  readonly load: (page: PageRequest, operation: Operation) => Promise<readonly E[] | typeof STALE>;
+  readonly load: (
+    page: PageRequest,
+    operation: Operation,
+  ) => Promise<readonly E[] | PartialPage<E> | typeof STALE>;
   /** Bytes that an entry takes in an answer. */
   readonly sizeOf: (entry: E) => number;
 }
@@ -75,12 +86,10 @@ export async function* loadPages<E extends { readonly key: Uint8Array }>(
   while (remaining > 0 && !isEmptyRange(rest)) {
     const operation = options.startOperation(signal);
     try {
-      const { page, entries } = await loadPage(rest, { options, operation, size, remaining });
+      const { range, page } = await loadPage(rest, { options, operation, size, remaining });
+      const { entries, lastKey } = page;
       remaining -= entries.length;
-      const last = entries.at(-1);
-      const next = entries.length < page.limit || last === undefined
-        ? beyond(page.range, rest, isReverse)
-        : after(last.key, rest, isReverse);
+      const next = lastKey === undefined ? beyond(range, rest, isReverse) : after(lastKey, rest, isReverse);
       if (entries.length > 0) yield entries;
       if (next === undefined) return;
       rest = next;
@@ -98,10 +107,10 @@ interface PageContext<E> {
 }
 
 /** Loads the next page of `rest`, with as many tries as its operation allows. */
-async function loadPage<E>(
+async function loadPage<E extends { readonly key: Uint8Array }>(
   rest: KeyRange,
   { options, operation, size, remaining }: PageContext<E>,
-): Promise<{ page: PageRequest; entries: readonly E[] }> {
+): Promise<{ range: KeyRange; page: PartialPage<E> }> {
   const { regions, isReverse } = options;
   for (;;) {
     operation.deadline.throwIfOver("scan");
@@ -115,17 +124,42 @@ async function loadPage<E>(
         `Cannot scan: region ${region.id} was found for a range that it does not have`,
       );
     }
-    const page = { region, range, limit: Math.min(size.keys, remaining) };
+    const request = { region, range, limit: Math.min(size.keys, remaining) };
     try {
-      const entries = await options.load(page, operation);
-      if (entries === STALE) continue;
-      size.learn(entries);
-      return { page, entries };
+      const loaded = await options.load(request, operation);
+      if (loaded === STALE) continue;
+      const page = isWhole(loaded) ? pageOf(loaded, request.limit) : loaded;
+      size.learn(page.entries);
+      return { range, page };
     } catch (error) {
       // The same request would be too large again; a smaller one need not be.
-      if (!TikvError.is(error) || error.kind !== "too-large" || !size.shrink(page.limit)) throw error;
+      if (!TikvError.is(error) || error.kind !== "too-large" || !size.shrink(request.limit)) throw error;
     }
   }
+}
+
+function isWhole<E>(loaded: readonly E[] | PartialPage<E>): loaded is readonly E[] {
+  return Array.isArray(loaded);
+}
+
+function pageOf<E extends { readonly key: Uint8Array }>(
+  entries: readonly E[],
+  limit: number,
+): PartialPage<E> {
+  return { entries, lastKey: entries.length < limit ? undefined : entries.at(-1)?.key };
+}
+
+/**
+ * The upper bound of a reverse scan as it is sent. A store takes an empty one for "before the first
+ * key", and so finds nothing. In API version 2 the keyspace has an end; before that, a key that is
+ * longer than any and has the highest bytes stands for it.
+ */
+export function reverseBound(
+  end: Uint8Array,
+  { apiVersion, maxKeyBytes }: Pick<Settings, "apiVersion" | "maxKeyBytes">,
+): Uint8Array {
+  if (end.length > 0 || apiVersion === "v2") return end;
+  return new Uint8Array(maxKeyBytes + 1).fill(0xff);
 }
 
 /** What is left when a region has no more. */

@@ -2,10 +2,9 @@
 // Scans in bytes: one range page by page, and several ranges at once.
 
 import type { Operation } from "../async/operation.ts";
-import { EMPTY } from "../bytes/concat.ts";
 import type { KeyRange } from "../bytes/key_range.ts";
 import { runParts } from "../plan/run.ts";
-import { loadPages, type PageRequest, type ScanOptions, scanPages } from "../plan/scan.ts";
+import { loadPages, type PageRequest, reverseBound, type ScanOptions, scanPages } from "../plan/scan.ts";
 import { eitherOf, startOperation } from "../plan/session.ts";
 import { STALE } from "../region/send.ts";
 import { COMMANDS } from "../rpc/commands.ts";
@@ -87,7 +86,7 @@ async function loadPage(
   const request = sender.request(COMMANDS.RawScan, {
     // A reverse scan starts at its exclusive upper bound and ends at its lower one.
     ...(spec.isReverse
-      ? { startKey: upperBound(scope, end), endKey: start }
+      ? { startKey: reverseBound(end, scope.session.settings), endKey: start }
       : { startKey: start, endKey: end }),
     limit: page.limit,
     keyOnly: spec.isKeysOnly,
@@ -99,17 +98,6 @@ async function loadPage(
   for (const { error } of reply.kvs) assertNoPairError("RawScan", error);
   // Pairs are entries; the view makes what the caller gets of them, which is one object less each.
   return reply.kvs;
-}
-
-/**
- * The upper bound of a reverse scan. A store takes an empty one for "before the first key", and so
- * finds nothing. In API version 2 the keyspace has an end; before that, a key that is longer than
- * any and has the highest bytes stands for it.
- */
-function upperBound(scope: RawScope, end: Uint8Array): Uint8Array {
-  const { apiVersion, maxKeyBytes } = scope.session.settings;
-  if (end.length > 0 || apiVersion === "v2") return end.length > 0 ? end : EMPTY;
-  return new Uint8Array(maxKeyBytes + 1).fill(0xff);
 }
 
 // For cursors that end with their operation instead.

@@ -22,6 +22,8 @@ export interface RequestOptions {
   readonly priority?: number | undefined;
   /** Time for one attempt when it is not the usual one of the command. */
   readonly attemptTimeoutMs?: number | undefined;
+  /** The same for the first attempt only: those that follow it take the time they need. */
+  readonly firstAttemptTimeoutMs?: number | undefined;
   /** A part of it was sent before, for example before its region was split. */
   readonly isRetry?: boolean | undefined;
 }
@@ -82,7 +84,8 @@ export function attempt<I, O>(
   const { deadline } = operation;
   const now = clock.now();
   if (deadline.isAborted || now >= deadline.at) deadline.throwIfOver(`send ${command.name}`);
-  const timeoutMs = request.options.attemptTimeoutMs ?? timeoutOf(options, command.name);
+  const first = request.isRetry ? undefined : request.options.firstAttemptTimeoutMs;
+  const timeoutMs = first ?? request.options.attemptTimeoutMs ?? timeoutOf(options, command.name);
   const endsFirst = now + timeoutMs < deadline.at;
   const body = request.encoded ??= command.encode(request.body);
   const context = contextOf(options, {
