@@ -36,6 +36,7 @@ export class ClusterState {
   readonly #link: PdLink;
   readonly #tso: Tso;
   #hasMinTs = true;
+  #hasGcStates = true;
 
   constructor(link: PdLink, tso: Tso) {
     this.#link = link;
@@ -60,6 +61,28 @@ export class ClusterState {
       }
     }
     return await this.#tso.timestamp(call.deadline, call.operation);
+  }
+
+  /**
+   * The timestamp before which snapshots of a keyspace must not be read any more. A PD that does not
+   * know it knows the one that garbage is collected up to: what is before that may be gone already,
+   * and what is between the two need not be all there for long.
+   */
+  async txnSafePoint(keyspaceId: number, call: PdCall): Promise<Timestamp> {
+    const { header } = this.#link;
+    if (this.#hasGcStates) {
+      try {
+        const keyspaceScope = { keyspace: { case: "keyspaceId", value: keyspaceId } } as const;
+        const request = { header, keyspaceScope, excludeGcBarriers: true };
+        const { gcState } = await this.#link.call(PD.method.getGCState, request, call);
+        return (gcState?.txnSafePoint ?? 0n) as Timestamp;
+      } catch (error) {
+        if (!isUnimplemented(error)) throw error;
+        this.#hasGcStates = false;
+      }
+    }
+    const { safePoint } = await this.#link.call(PD.method.getGCSafePoint, { header }, call);
+    return safePoint as Timestamp;
   }
 
   /** The timestamp that an outside coordinator left; 0 when none did. */

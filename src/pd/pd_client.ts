@@ -176,6 +176,16 @@ export class Pd {
     return this.#core.tso.timestamp(operation.deadline, operation);
   }
 
+  /**
+   * The safe point of snapshots of this client's keyspace, as a step of an operation.
+   *
+   * @internal
+   */
+  txnSafePointWithin(operation: Operation): Promise<Timestamp> {
+    const { deadline } = operation;
+    return this.#core.state.txnSafePoint(this.#keys.keyspaceId, { deadline, operation });
+  }
+
   /** Gets a timestamp that none of the cluster's timestamp services is behind of. */
   minTimestamp(options: CallOptions = {}): Promise<Timestamp> {
     return this.#run("pd.minTimestamp", options, (call) => this.#core.state.minTimestamp(call));
