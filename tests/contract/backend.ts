@@ -10,11 +10,16 @@ import { assertNoTimers, countingEnvironment } from "../helpers/leaks.ts";
 /** What not every cluster can do, and what is meant by it. */
 export const CAPABILITIES = {
   "ttl": "entries can have a TTL",
-  "no-ttl": "a TTL is refused",
-  "strict-api": "requests that TiKV refuses are refused: other API versions, unknown column families",
+  "plain-v1": "clients use API version 1 without TTL",
+  "no-ttl": "stores of API version 1 without TTL refuse one",
+  "strict-api":
+    "requests of other API versions, of keys of another mode and of unknown column families are refused",
+  "size-limits": "keys and entries above the limits of TiKV are refused",
+  "cluster-checks": "stores refuse requests for another cluster",
   "peer-checks": "a store asks which of its peers is meant, of which term, and not for changes of peers",
   "followers": "regions have more replicas than one",
   "stored-keys": "errors tell of keys in the form in which the store keeps them",
+  "split-checks": "a split at a key outside the region is refused with the region",
   "column-families": "there is more than one column family",
   "atomic": "compare-and-swap is linearizable",
   "checksum": "the stores digest ranges as TiKV does",

@@ -61,7 +61,7 @@ function clusterBackend(target: string): Backend {
   const options: ConnectOptions = { apiVersion, keyspace, tls: tlsOf(), logger: undefined };
   const reasons: Partial<Record<Capability, string>> = { ...BASE, ...profileOf(profile) };
   if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
-  else reasons["no-ttl"] = "the stores keep a TTL";
+  else reasons["no-ttl"] = reasons["plain-v1"] = "the stores keep a TTL";
   if (apiVersion === 2) {
     reasons["column-families"] = "API version 2 has no column families";
     reasons["no-prefixes"] = "keys have prefixes in API version 2";

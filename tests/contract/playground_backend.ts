@@ -58,12 +58,14 @@ const HAS_TTL = "the stores keep a TTL";
 const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, string>>>> = {
   "v1": { "ttl": "plain API version 1 keeps no TTL", "keyspaces": NO_KEYSPACES, "prefixes": NO_PREFIXES },
   "v1ttl": {
+    "plain-v1": HAS_TTL,
     "no-ttl": HAS_TTL,
     "keyspaces": NO_KEYSPACES,
     "prefixes": NO_PREFIXES,
     "transactions": "there are none beside a TTL in API version 1",
   },
   "v2": {
+    "plain-v1": HAS_TTL,
     "no-ttl": HAS_TTL,
     "column-families": NO_FAMILIES,
     "no-prefixes": "keys have prefixes in API version 2",

@@ -183,7 +183,7 @@ export function rawSuite(backend: Backend): void {
   });
 
   contract(backend, "[RAW-007] stores without TTL are never asked for one: TiKV would panic", {
-    needs: ["no-ttl"],
+    needs: ["plain-v1"],
   }, async ({ client, prefix, control }) => {
     const raw = client.raw.sub(prefix);
     await raw.put("k", "v");

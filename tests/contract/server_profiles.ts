@@ -8,8 +8,11 @@ export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Ca
   // A real placement driver, and a store for tests over an engine without Raft.
   unistore: {
     "no-ttl": "its raw engine keeps a TTL in every API version",
-    "strict-api": "its raw engine checks neither the API version nor the column family",
-    "stored-keys": "its raw engine keeps keys of API version 2 unencoded",
+    "strict-api": "it asks neither for the API version nor for the prefix of keys nor for the column family",
+    "size-limits": "it takes keys and values of any size",
+    "cluster-checks": "its stores do not ask which cluster is meant; its PD does",
+    "stored-keys": "it tells of keys as they were sent",
+    "split-checks": "it drops split keys that are outside the region, and says so in a text only",
     "new-pd": "its PD is of version 8.1",
     "peer-checks": "its replicas are one engine: it serves any of them, and refuses every other epoch",
   },

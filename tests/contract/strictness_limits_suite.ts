@@ -38,7 +38,7 @@ const TXN_PREFIX = 0x78;
 const ROWS: readonly TextRefusal[] = [
   {
     what: "with a key above the limit",
-    needs: ["strict-api"],
+    needs: ["size-limits"],
     holdsFor: ({ limitsKeys }) => limitsKeys === true,
     key: ({ key }) => key(`${LEFT_KEY}${"k".repeat(MAX_KEY_BYTES)}`),
     text: /max key size exceeded|KeyTooLarge/,
@@ -136,7 +136,7 @@ export function strictnessLimitsSuite(backend: Backend): void {
     contract(
       backend,
       `${kind} above the limit of an entry is refused with the region`,
-      { needs: [...ofMode, "strict-api"] },
+      { needs: [...ofMode, "size-limits"] },
       async (scene) => {
         await using stage = await stageOf(scene, mode);
         for (const request of requests.filter(({ isSized }) => isSized === true)) {
@@ -156,7 +156,7 @@ export function strictnessLimitsSuite(backend: Backend): void {
     contract(
       backend,
       `${kind} for another cluster ends the call, and the stream of its batch`,
-      { needs: [...ofMode, "strict-api"] },
+      { needs: [...ofMode, "cluster-checks"] },
       async (scene) => {
         await using stage = await stageOf(scene, mode);
         const { calls, place, context, key } = stage;

@@ -7,6 +7,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Error as RegionError } from "../../gen/errorpb_pb.ts";
 import type { Context } from "../../gen/kvrpcpb_pb.ts";
 import { RegionEpochSchema } from "../../gen/metapb_pb.ts";
+import { equalBytes } from "../../src/bytes/compare.ts";
 import { utf8Encode } from "../../src/bytes/utf8.ts";
 import { plain } from "../helpers/arbitrary_message.ts";
 import { type Backend, type Capability, contract } from "./backend.ts";
@@ -107,14 +108,26 @@ const ROWS: readonly Row[] = [
     context: ({ context }) => context,
     key: RIGHT_KEY,
     holdsFor: (request) => isBound(request) && request.name !== "SplitRegion",
-    error: ({ place }) => ({ keyNotInRegion: boundsOf(place) }),
+    // How the key is told is the next row's business, unless there is only one form of it.
+    error: ({ place, key, stored }) => {
+      const [sent, kept] = [key(RIGHT_KEY), stored(RIGHT_KEY)];
+      return { keyNotInRegion: { ...boundsOf(place), ...(equalBytes(sent, kept) ? { key: sent } : {}) } };
+    },
+  },
+  {
+    what: "to split a region at a key outside of it",
+    needs: ["split-checks"],
+    context: ({ context }) => context,
+    key: RIGHT_KEY,
+    holdsFor: ({ name }) => name === "SplitRegion",
+    error: ({ place, stored }) => ({ keyNotInRegion: { ...boundsOf(place), key: stored(RIGHT_KEY) } }),
   },
   {
     what: "with a key outside the region, which is told as it is kept,",
     needs: ["stored-keys"],
     context: ({ context }) => context,
     key: RIGHT_KEY,
-    holdsFor: isBound,
+    holdsFor: (request) => isBound(request) && request.name !== "SplitRegion",
     error: ({ place, stored }) => ({ keyNotInRegion: { ...boundsOf(place), key: stored(RIGHT_KEY) } }),
   },
   {
