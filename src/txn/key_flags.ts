@@ -77,6 +77,19 @@ export function applyFlagChanges(flags: KeyFlags, changes: readonly FlagChange[]
   return changed;
 }
 
+/**
+ * The flags of a key that goes back to what it was `then`.
+ *
+ * What is held in the cluster stays; the rest goes back with the value. client-go never takes flags
+ * back, so that a delete is lost when an insert after it, which set `newlyInserted`, is undone.
+ */
+export function flagsAfterUndo(now: KeyFlags, then: KeyFlags, hadValue: boolean): KeyFlags {
+  const kept = (now & PERSISTENT_FLAGS) | (then & ~PERSISTENT_FLAGS);
+  // The check that the older value owed is owed again, unless a lock has made it since.
+  if (!hadValue || hasFlag(now, KEY_FLAG.locked)) return kept;
+  return kept | (then & KEY_FLAG.needConstraintCheckInPrewrite);
+}
+
 /** Tells whether all bits of `flag` are there. */
 export function hasFlag(flags: KeyFlags, flag: KeyFlags): boolean {
   return (flags & flag) === flag;

@@ -7,7 +7,7 @@ import { hex } from "../../../src/bytes/hex.ts";
 import { ALL_KEYS } from "../../../src/bytes/key_range.ts";
 import { TikvError } from "../../../src/errors.ts";
 import { WriteBuffer } from "../../../src/txn/buffer.ts";
-import { applyFlagChanges, type FlagChange, PERSISTENT_FLAGS } from "../../../src/txn/key_flags.ts";
+import { applyFlagChanges, type FlagChange, KEY_FLAG, PERSISTENT_FLAGS } from "../../../src/txn/key_flags.ts";
 import type { BufferCheckpoint } from "../../../src/txn/undo_log.ts";
 
 const LIMITS = { maxEntryBytes: 9, maxTotalBytes: 60, maxKeys: 12 };
@@ -22,7 +22,7 @@ type Cells = ReadonlyMap<string, Cell>;
 /** The same as the buffer, by copying everything at every mark. */
 class Model {
   cells: Cells = new Map();
-  marks: { readonly kind: "stage" | "checkpoint"; readonly cells: Cells }[] = [];
+  marks: { readonly kind: "stage" | "checkpoint"; cells: Cells }[] = [];
 
   get depth(): number {
     return this.marks.filter(({ kind }) => kind === "stage").length;
@@ -47,17 +47,22 @@ class Model {
       if (grows && sizeOf(next) > LIMITS.maxTotalBytes) return false;
       if (next.size > LIMITS.maxKeys && next.size > this.cells.size) return false;
     }
+    // A key of which nothing is known is not there.
+    if (next.get(key)?.value === undefined && flags === 0) next.delete(key);
     this.cells = next;
     return true;
   }
 
   restore(cells: Cells): void {
     const restored = new Map<string, Cell>();
-    for (const [key, now] of this.cells) {
+    for (const key of new Set([...this.cells.keys(), ...cells.keys()])) {
+      const now = this.cells.get(key)?.flags ?? 0;
       const then = cells.get(key);
-      const kept = now.flags & PERSISTENT_FLAGS;
-      if (then !== undefined) restored.set(key, { flags: now.flags, value: then.value });
-      else if (kept !== 0) restored.set(key, { flags: kept, value: undefined });
+      let flags = (now & PERSISTENT_FLAGS) | ((then?.flags ?? 0) & ~PERSISTENT_FLAGS);
+      if (then?.value !== undefined && (now & KEY_FLAG.locked) === 0) {
+        flags |= (then?.flags ?? 0) & KEY_FLAG.needConstraintCheckInPrewrite;
+      }
+      if (then?.value !== undefined || flags !== 0) restored.set(key, { flags, value: then?.value });
     }
     this.cells = restored;
   }
@@ -70,7 +75,8 @@ function sizeOf(cells: Cells): number {
 }
 
 function valuesOf(cells: Cells): readonly (readonly [string, Cell["value"]])[] {
-  return [...cells].map(([key, { value }]) => [key, value] as const).toSorted(byKey);
+  return [...cells].map(([key, { value }]) => [key, value] as const)
+    .filter(([, value]) => value !== undefined).toSorted(byKey);
 }
 
 function byKey(a: readonly [string, unknown], b: readonly [string, unknown]): number {
@@ -169,6 +175,8 @@ function runStep(buffer: WriteBuffer, model: Model, checkpoints: Checkpoint[], s
         // The buffer gives the same checkpoint again, which is right only if nothing was written since.
         assert.equal(model.marks.at(-1), twin.mark);
         assert.deepEqual(valuesOf(model.cells), valuesOf(twin.mark.cells));
+        // Since then an undone stage may have left locks behind.
+        twin.mark.cells = model.cells;
         return;
       }
       const mark = { kind: "checkpoint" as const, cells: model.cells };
@@ -226,7 +234,10 @@ test("[TXN-050] [TXN-051] [TXN-052] [TXN-053] the buffer does what a model does 
     { numRuns: 2000, seed: SEED },
   );
   // Otherwise the steps would not reach what this test is about.
-  assert.deepEqual(happened, new Set(["put refused", "cleanup forgot a key", "revert forgot a key"]));
+  assert.deepEqual(
+    happened,
+    new Set(["put refused", "flags forgot a key", "cleanup forgot a key", "revert forgot a key"]),
+  );
 });
 
 /** Fixed, so that a run can be repeated; fast-check prints it with the path to the failure. */

@@ -132,14 +132,50 @@ test("[TXN-053] revert() undoes overwrites on either side of later checkpoints a
   assert.deepEqual(buffer.get(A), valueOf("v1"));
 });
 
-test("[TXN-053] revert() leaves the flags of keys that were there before", () => {
+test("[TXN-053] revert() takes back flags with their value, except for what is held in the cluster", () => {
   const buffer = new WriteBuffer();
-  buffer.put(A, b("v1"));
+  buffer.put(A, b("v1"), ["assert-exist"]);
   const checkpoint = buffer.checkpoint();
-  buffer.put(A, b("v2"), ["readable", "locked"]);
+  buffer.put(A, b("v2"), ["readable", "locked", "assert-not-exist"]);
   buffer.revert(checkpoint);
   assert.deepEqual(buffer.get(A), valueOf("v1"));
-  assert.equal(buffer.flags(A), KEY_FLAG.readable | KEY_FLAG.locked);
+  assert.equal(buffer.flags(A), KEY_FLAG.assertExist | KEY_FLAG.locked);
+});
+
+test("[TXN-053] a delete is not forgotten when an insert after it is undone", () => {
+  for (const undo of ["cleanup", "revert"]) {
+    const buffer = new WriteBuffer();
+    buffer.delete(A);
+    const checkpoint = undo === "revert" ? buffer.checkpoint() : undefined;
+    const handle = undo === "cleanup" ? buffer.stage() : 0;
+    buffer.put(A, b("new"), ["newly-inserted", "presume-not-exists"]);
+    if (checkpoint === undefined) buffer.cleanup(handle);
+    else buffer.revert(checkpoint);
+    assert.deepEqual([...buffer.entries()], [{ key: A, flags: 0, write: { kind: "tombstone" } }], undo);
+  }
+});
+
+test("[TXN-057] a constraint check that an undone write had made unnecessary is owed again, unless locked", () => {
+  for (const isLocked of [false, true]) {
+    const buffer = new WriteBuffer();
+    buffer.put(A, b("v1"), ["need-constraint-check"]);
+    const handle = buffer.stage();
+    buffer.put(A, b("v2"), isLocked ? ["locked", "locked-value-missing"] : []);
+    buffer.cleanup(handle);
+    assert.equal(buffer.flags(A), isLocked ? KEY_FLAG.locked : KEY_FLAG.needConstraintCheckInPrewrite);
+  }
+});
+
+test("[TXN-052] flags that a stage changed on a key with nothing else go back with it", () => {
+  const buffer = new WriteBuffer();
+  buffer.updateFlags(A, ["need-locked"]);
+  const before = contentOf(buffer);
+  const handle = buffer.stage();
+  buffer.updateFlags(A, ["no-need-locked"]);
+  assert.equal(buffer.keyCount, 0);
+  buffer.updateFlags(B, ["readable"]);
+  buffer.cleanup(handle);
+  assert.deepEqual(contentOf(buffer), before);
 });
 
 test("[TXN-053] revert() works inside a stage, and not across the start of one that is open", () => {
