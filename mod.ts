@@ -4,8 +4,9 @@
  * A client of TiKV in TypeScript, for Deno, Bun and Node.
  *
  * {@linkcode connect} makes a {@linkcode Client} of the addresses of PD, or of a cluster in this
- * process. `client.raw` reads and writes raw data: bytes and strings, or typed keys and values
- * through views with codecs. Everything that fails rejects with a {@linkcode TikvError}, whose `kind`
+ * process. `client.transaction()` runs a body in a transaction, and again when others were in its way;
+ * `client.snapshot()` reads one moment; `client.raw` reads and writes without transactions. Keys and
+ * values are bytes and strings, or typed through views with codecs. Everything that fails rejects with a {@linkcode TikvError}, whose `kind`
  * says what happened and whose `retry` says what may be done about it.
  *
  * @example Connect, write and read
@@ -14,8 +15,12 @@
  * import { codec, connect } from "@tikv/client";
  *
  * await using client = await connect("http://127.0.0.1:2379");
- * const users = client.raw.sub("user/", { key: codec.utf8, value: codec.json<{ age: number }>() });
- * await users.put("ada", { age: 36 });
+ * const codecs = { key: codec.utf8, value: codec.json<{ age: number }>() };
+ * await client.transaction(async (txn) => {
+ *   const users = txn.sub("user/", codecs);
+ *   if (!await users.has("ada")) users.put("ada", { age: 36 });
+ * });
+ * const users = (await client.snapshot()).sub("user/", codecs);
  * assert.deepEqual(await users.get("ada"), { age: 36 });
  * for await (const { key, value } of users.scan({ prefix: "a" })) console.log(key, value.age);
  * ```
@@ -95,6 +100,27 @@ export type {
   ViewCodecs,
   ViewOptions,
 } from "./src/raw/mod.ts";
+export { ReadDetails } from "./src/txn/mod.ts";
+export type {
+  BeginOptions,
+  CommitInfo,
+  CommitPath,
+  CommitResult,
+  CommitWaitOptions,
+  IsolationLevel,
+  LockOptions,
+  Reader,
+  ReadLockOptions,
+  ReadScanOptions,
+  Savepoint,
+  Snapshot,
+  SnapshotOptions,
+  SnapshotScanOptions,
+  Transaction,
+  TransactionOptions,
+  TransactionStateName,
+  VersionedValue,
+} from "./src/txn/mod.ts";
 export type { CallOptions, Entry, RegionId, StoreId, Timestamp } from "./src/types.ts";
 export { logicalOf, physicalMsOf, timestampOf } from "./src/types.ts";
 export { VERSION } from "./src/version.ts";

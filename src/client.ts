@@ -2,6 +2,7 @@
 
 import type { Environment } from "./async/clock.ts";
 import { Deadline } from "./async/deadline.ts";
+import type { Operation } from "./async/operation.ts";
 import { nameOf } from "./bytes/utf8.ts";
 import type { ApiVersion, ClientOptions } from "./client_options.ts";
 import { assemble, type ClientParts } from "./client/parts.ts";
@@ -9,14 +10,19 @@ import { checkHealth, type Health, loadRegions, type WarmUp, type WarmUpOptions 
 import { checkMethods, checkNames, checkSignal } from "./options.ts";
 import type { Pd } from "./pd/pd_client.ts";
 import { createPlan, type PlanStart } from "./plan/plan.ts";
-import { narrowDefaults } from "./plan/session.ts";
+import { narrowDefaults, type Session } from "./plan/session.ts";
 import type { Raw } from "./raw/api.ts";
 import { createRaw } from "./raw/raw.ts";
-import type { Command } from "./rpc/commands.ts";
+import type { Command, CommandName } from "./rpc/commands.ts";
 import type { Transport } from "./rpc/transport.ts";
 import { resolveSettings } from "./settings.ts";
 import { splitTikvUrl } from "./tikv_url.ts";
-import type { CallOptions } from "./types.ts";
+import { type TransactionOptions, Transactions } from "./txn/begin.ts";
+import type { BeginOptions } from "./txn/begin_options.ts";
+import { openSnapshot, type Snapshot } from "./txn/snapshot.ts";
+import type { SnapshotOptions } from "./txn/snapshot_options.ts";
+import type { Transaction } from "./txn/transaction_api.ts";
+import type { CallOptions, Timestamp } from "./types.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions extends ClientOptions {
@@ -34,6 +40,7 @@ export interface EmbeddedCluster {
     readonly transport: Transport;
     readonly environment: Environment;
     readonly apiVersion: "v1" | "v1ttl" | "v2";
+    readonly mode?: "raw" | "txn" | undefined;
   };
 }
 
@@ -42,14 +49,85 @@ export interface EmbeddedCluster {
  * and share it. Close it, or declare it with `await using`.
  */
 export interface Client extends AsyncDisposable {
-  /** Raw data. */
+  /** Raw data: no transactions, but one round trip for each call. */
   readonly raw: Raw;
-  /** The placement driver: timestamps, regions, stores, keyspaces. Keys are those of this client. */
+  /**
+   * The placement driver: timestamps, regions, stores, keyspaces. Keys are those of this client's
+   * `mode`, or of what it has used first.
+   */
   readonly pd: Pd;
   /** Identifies the cluster; the same for its whole life. */
   readonly clusterId: bigint;
   /** Tells whether {@linkcode Client.close} was called. */
   readonly isClosed: boolean;
+
+  /**
+   * Runs a body in a transaction and commits it. When that fails because of others, everything is run
+   * again on new data, until it is committed, `maxAttempts` are used up or the time is over: the body
+   * may run several times, so let it have no other effects than those on the transaction. A body that
+   * throws rolls back, and its error comes out.
+   *
+   * Resolves with what the body returned, when its writes are visible to everybody. After a commit
+   * whose answer was lost the body is not run again; the call fails with `undetermined`.
+   *
+   * Costs one timestamp, the reads of the body, and for a small commit one round trip more.
+   *
+   * @example Move money
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { codec } from "@tikv/client";
+   *
+   * await client.transaction((txn) => {
+   *   const accounts = txn.sub("account/", { key: codec.utf8, value: codec.uint64 });
+   *   accounts.put("ada", 100n);
+   *   accounts.put("bob", 0n);
+   * });
+   * const left = await client.transaction(async (txn) => {
+   *   const accounts = txn.sub("account/", { key: codec.utf8, value: codec.uint64 });
+   *   const both = await accounts.batchGet(["ada", "bob"]);
+   *   const [ada = 0n, bob = 0n] = [both.get("ada"), both.get("bob")];
+   *   accounts.put("ada", ada - 30n);
+   *   accounts.put("bob", bob + 30n);
+   *   return ada - 30n;
+   * });
+   * assert.equal(left, 70n);
+   * ```
+   */
+  transaction<T>(body: (txn: Transaction) => Promise<T> | T, options?: TransactionOptions): Promise<T>;
+
+  /**
+   * Begins a transaction that the caller ends, with `commit()` or `rollback()`, or by leaving the scope
+   * of `await using`, which rolls back. It is not run again after a conflict: prefer
+   * {@linkcode Client.transaction}. `signal` and `timeoutMs` hold for this call. Costs one timestamp.
+   *
+   * @example Commit by hand
+   * ```ts
+   * import assert from "node:assert/strict";
+   *
+   * await using txn = await client.begin({ mode: "pessimistic" });
+   * const visits = Number(new TextDecoder().decode(await txn.getForUpdate("visits")) || 0);
+   * txn.put("visits", String(visits + 1));
+   * const { commitTs } = await txn.commit();
+   * assert.ok(commitTs !== undefined && commitTs > txn.startTs);
+   * ```
+   */
+  begin(options?: BeginOptions): Promise<Transaction>;
+
+  /**
+   * The data at one moment, to be read as often as needed. `signal` and `timeoutMs` hold for this call
+   * and are the defaults of those that follow. Costs one timestamp, or nothing when one is given.
+   *
+   * @example Two reads of one moment
+   * ```ts
+   * import assert from "node:assert/strict";
+   *
+   * const before = await client.snapshot();
+   * await client.transaction((txn) => txn.put("greeting", "hello"));
+   * assert.equal(await before.get("greeting"), undefined);
+   * assert.equal(await (await client.snapshot()).has("greeting"), true);
+   * ```
+   */
+  snapshot(options?: SnapshotOptions): Promise<Snapshot>;
 
   /**
    * Begins a plan: a request that the client has no method for, to the regions of a range, of keys,
@@ -60,8 +138,8 @@ export interface Client extends AsyncDisposable {
   plan<I, O>(command: Command<I, O>, body: Partial<I>): PlanStart<I, O>;
 
   /**
-   * The same client with other defaults for the calls of `raw`, plans, `health` and `warmUp`; `pd` keeps
-   * its own. Closing one closes both.
+   * The same client with other defaults for the calls of `raw`, transactions, snapshots, plans, `health`
+   * and `warmUp`; `pd` keeps its own. Closing one closes both.
    */
   with(options: CallOptions): Client;
 
@@ -116,6 +194,7 @@ export async function connect(
     ...own,
     keyspace: own.keyspace ?? target.keyspace,
     apiVersion: own.apiVersion ?? (own.keyspace === undefined ? target.apiVersion : undefined),
+    mode: own.mode ?? target.mode,
     environment: own.environment ?? target.environment,
   });
   const deadline = Deadline.after(settings.environment.clock, settings.connectTimeoutMs, signal);
@@ -129,6 +208,7 @@ class ConnectedClient implements Client {
   readonly #parts: ClientParts;
   readonly #defaults: CallOptions;
   readonly raw: Raw;
+  #transactionsOfView: Transactions | undefined;
 
   constructor(parts: ClientParts, defaults: CallOptions) {
     this.#parts = parts;
@@ -137,20 +217,38 @@ class ConnectedClient implements Client {
   }
 
   get pd(): Pd {
-    return this.#parts.pd;
+    return this.#parts.pd();
   }
 
   get clusterId(): bigint {
-    return this.#parts.pd.clusterId;
+    return this.#parts.clusterId;
   }
 
   get isClosed(): boolean {
     return this.#parts.session.closing.aborted;
   }
 
+  transaction<T>(body: (txn: Transaction) => Promise<T> | T, options?: TransactionOptions): Promise<T> {
+    return this.#transactions().run(body, options);
+  }
+
+  async begin(options?: BeginOptions): Promise<Transaction> {
+    return await this.#transactions().begin(options);
+  }
+
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    const parts = this.#parts.txn();
+    const timestamp = (operation: Operation): Promise<Timestamp> => parts.session.oracle.timestamp(operation);
+    return await openSnapshot(parts, options, { defaults: this.#defaults, timestamp });
+  }
+
   plan<I, O>(command: Command<I, O>, body: Partial<I>): PlanStart<I, O> {
-    const { session, storeTargets: stores } = this.#parts;
-    return createPlan({ session, stores, defaults: this.#defaults }, command, body);
+    const { storeTargets: stores } = this.#parts;
+    return createPlan(
+      { session: this.#sessionOf(command.name), stores, defaults: this.#defaults },
+      command,
+      body,
+    );
   }
 
   with(options: CallOptions): Client {
@@ -170,6 +268,17 @@ class ConnectedClient implements Client {
     return this.#parts.close();
   }
 
+  /** Each kind of data has keys of its own, and regions by them. */
+  #sessionOf(name: CommandName): Session {
+    if (name.startsWith("Raw")) return this.#parts.session;
+    const isTxn = TXN_COMMANDS.some((prefix) => name.startsWith(prefix));
+    return isTxn ? this.#parts.txn().session : this.#parts.anySession();
+  }
+
+  #transactions(): Transactions {
+    return this.#transactionsOfView ??= new Transactions(this.#parts.txn(), this.#defaults);
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -179,14 +288,15 @@ interface Target {
   readonly endpoints: readonly string[];
   readonly keyspace: string | undefined;
   readonly apiVersion: ApiVersion | undefined;
+  readonly mode: "raw" | "txn" | undefined;
   readonly transport: Transport | undefined;
   readonly environment: Environment | undefined;
 }
 
 function targetOf(pd: string | readonly string[] | EmbeddedCluster): Target {
   if (typeof pd === "object" && pd !== null && "connectOptions" in pd) {
-    const { pd: endpoints, transport, environment, apiVersion } = pd.connectOptions();
-    return { endpoints, transport, environment, keyspace: undefined, apiVersion: API_VERSIONS[apiVersion] };
+    const { pd: endpoints, apiVersion, ...own } = pd.connectOptions();
+    return { mode: undefined, ...own, endpoints, keyspace: undefined, apiVersion: API_VERSIONS[apiVersion] };
   }
   const texts: readonly unknown[] = typeof pd === "string" ? [pd] : pd;
   if (!Array.isArray(texts)) {
@@ -203,8 +313,16 @@ function targetOf(pd: string | readonly string[] | EmbeddedCluster): Target {
     keyspace ??= split.keyspace;
     return split.endpoints;
   });
-  return { endpoints, keyspace, apiVersion: undefined, transport: undefined, environment: undefined };
+  return {
+    endpoints,
+    keyspace,
+    apiVersion: undefined,
+    mode: undefined,
+    transport: undefined,
+    environment: undefined,
+  };
 }
 
 const API_VERSIONS = { v1: 1, v1ttl: "v1ttl", v2: 2 } as const satisfies Record<string, ApiVersion>;
+const TXN_COMMANDS: readonly string[] = ["Kv", "KV", "Mvcc", "Coprocessor"];
 const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);

@@ -68,6 +68,16 @@ export interface ClientOptions {
    */
   readonly keyspace?: string | undefined;
   /**
+   * What the data is. In API version 1, raw data and transactions share their keys: each writes over
+   * the other, and regions that were cut for one cannot be read by the other. Whichever is used first
+   * is therefore the only one, and the other fails with `unsupported`; `"mixed"` allows both, for
+   * clusters where somebody keeps the keys apart. It also says whose keys `client.pd` is about: raw
+   * ones when both are allowed and neither is used yet, or `"mixed"`.
+   *
+   * @default what is used first; in API version 2, where keys do not meet, both
+   */
+  readonly mode?: "raw" | "txn" | "mixed" | undefined;
+  /**
    * Time for one call with all its retries, unless the call says otherwise.
    *
    * @default {20000} the retry budget of a raw call in client-go (`rawkvMaxBackoff`)

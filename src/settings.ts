@@ -30,6 +30,7 @@ export type {
 /** {@linkcode ClientOptions} checked, completed and frozen: what every layer reads. */
 export interface Settings extends Readonly<Record<NumberSetting, number>> {
   readonly apiVersion: "v1" | "v1ttl" | "v2";
+  readonly mode: "raw" | "txn" | "mixed" | undefined;
   /** Set when, and only when, the API version is 2. */
   readonly keyspace: string | undefined;
   readonly tls: TlsOptions | undefined;
@@ -65,6 +66,7 @@ export function resolveSettings(options: ClientOptions = {}): Settings {
   return Object.freeze({
     ...numbers,
     ...checkApi(options.apiVersion, options.keyspace),
+    mode: checkMode(options.mode),
     tls: checkTls(options.tls),
     addressMap: checkAddressMap(options.addressMap),
     resolveAddress: options.resolveAddress,
@@ -103,6 +105,13 @@ function checkApi(
   throw typeof version === "string" || typeof version === "number"
     ? new RangeError(message)
     : new TypeError(message);
+}
+
+function checkMode(mode: unknown): Settings["mode"] {
+  if (mode === undefined || mode === "raw" || mode === "txn" || mode === "mixed") return mode;
+  const wanted = 'expected "raw", "txn" or "mixed"';
+  if (typeof mode === "string") throw new RangeError(`Cannot use "${mode}" as "mode": ${wanted}`);
+  throw new TypeError(`Cannot use ${nameOf(mode)} as "mode": ${wanted}`);
 }
 
 function checkTls(tls: TlsOptions | undefined): TlsOptions | undefined {
@@ -210,6 +219,7 @@ const NUMBERS = {
 const OTHER_NAMES = [
   "apiVersion",
   "keyspace",
+  "mode",
   "tls",
   "addressMap",
   "resolveAddress",

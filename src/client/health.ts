@@ -71,7 +71,9 @@ export async function checkHealth(
   { options, defaults }: Call<CallOptions>,
 ): Promise<Health> {
   if (options !== undefined) checkNames("the options of the call", options, CALL_NAMES);
-  const { session, pd, regions, probe } = parts;
+  const { probe } = parts;
+  const session = parts.anySession();
+  const pd = parts.pd();
   return await runOperation(session, { name: "health", options, defaults }, async ({ deadline }) => {
     const { storeLivenessTimeoutMs, pdTimeoutMs } = session.settings;
     const ofPd = {
@@ -97,8 +99,8 @@ export async function checkHealth(
         state,
         liveness: await probe(address, deadline.within(storeLivenessTimeoutMs)),
       }))),
-      cachedRegions: regions.size,
-      cachedRegionBytes: regions.sizeBytes,
+      cachedRegions: parts.regions().size,
+      cachedRegionBytes: parts.regions().sizeBytes,
     };
   });
 }
@@ -110,7 +112,9 @@ export async function loadRegions(
 ): Promise<WarmUp> {
   if (options !== undefined) checkNames("the options of the call", options, WARM_UP_NAMES);
   const ranges = Array.from(options?.ranges ?? [{}], (range) => toRange(range));
-  const { session, regions, probe } = parts;
+  const { probe } = parts;
+  const session = parts.anySession();
+  const regions = parts.regions();
   return await runOperation(session, { name: "warmUp", options, defaults }, async (operation) => {
     const addresses = new Set<string>();
     let count = 0;

@@ -101,8 +101,8 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
   }
 
   /** The map that a caller gets of one whose keys are those of this view, without its prefix. */
-  mapOf(found: KeyMap<ValueOut<V>>): ReadonlyKeyMap<ValueOut<V>, KeyOut<K>> {
-    return new TypedKeyMap<ValueOut<V>, KeyOut<K>, KeyIn<K>>({
+  mapOf<T>(found: KeyMap<T>): ReadonlyKeyMap<T, KeyOut<K>> {
+    return new TypedKeyMap<T, KeyOut<K>, KeyIn<K>>({
       encode: (key) => this.#encodeOwn(key),
       decode: (encoded) => this.#decodeOwn(encoded),
     }, found);

@@ -15,6 +15,8 @@ export interface Session {
   readonly settings: Settings;
   /** Aborted when the client is closed, with a `closed` error as the reason. */
   readonly closing: AbortSignal;
+  /** Called for every operation; throws where this kind of data must not be used. */
+  readonly onUse?: (() => void) | undefined;
 }
 
 /** How a public operation begins. */
@@ -31,6 +33,7 @@ export interface OperationStart {
 export function startOperation(session: Session, { name, options, defaults }: OperationStart): Operation {
   const { settings, closing } = session;
   if (closing.aborted) throw new TikvError("closed", `Cannot do ${name}: the client is closed`);
+  session.onUse?.();
   let { timeoutMs = settings.timeoutMs, signal } = defaults;
   if (options !== undefined) {
     if (options.timeoutMs !== undefined) timeoutMs = checkTimeout("timeoutMs", options.timeoutMs);

@@ -45,6 +45,7 @@ const TIDB_TABLE_PREFIX = 0x74;
 /** The rules of one API version. */
 export class ApiRules {
   readonly version: ApiVersion;
+  #firstMode: CommandMode | undefined;
   /** Whether pairs may expire. */
   readonly hasTtl: boolean;
 
@@ -62,8 +63,14 @@ export class ApiRules {
     return this.version === "v2" ? decodeBytes(key) : key;
   }
 
+  /** What the first command was about that had keys; undefined before it. */
+  get firstMode(): CommandMode | undefined {
+    return this.#firstMode;
+  }
+
   /** Refuses keys that a request of this version must not touch. */
   checkKeys(command: string, mode: CommandMode, requested: number, keys: readonly Uint8Array[]): void {
+    this.#firstMode ??= mode;
     const wanted = this.#wantedMode(command, mode, requested);
     if (wanted === undefined) return;
     for (const key of keys) {
@@ -75,6 +82,7 @@ export class ApiRules {
 
   /** Refuses ranges that a request of this version must not touch. */
   checkRanges(command: string, mode: CommandMode, requested: number, ranges: readonly RequestRange[]): void {
+    this.#firstMode ??= mode;
     const wanted = this.#wantedMode(command, mode, requested);
     if (wanted === undefined) return;
     for (const range of ranges) {

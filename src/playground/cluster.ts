@@ -71,7 +71,8 @@ export interface ClusterOptions {
   readonly environment: Environment;
   readonly clusterId: bigint;
   readonly apiVersion: ApiVersion;
-  readonly mode: ClusterMode;
+  /** Undefined: what is used first. */
+  readonly mode: ClusterMode | undefined;
   readonly limits: ClusterLimits;
   readonly stores: number;
   /** Peers of the first region. */
@@ -105,7 +106,6 @@ export class Cluster {
   readonly environment: Environment;
   readonly clusterId: bigint;
   readonly rules: ApiRules;
-  readonly mode: ClusterMode;
   readonly limits: ClusterLimits;
   readonly stores: Map<bigint, StoreState> = new Map();
   readonly members: MemberState[] = [];
@@ -126,6 +126,7 @@ export class Cluster {
   leaderIndex: number | undefined = 0;
   /** The value that {@linkcode externalTimestamp} was last set to. */
   externalTimestamp = 0n;
+  readonly #mode: ClusterMode | undefined;
   #nextId = 0n;
   #frozenRegions: readonly Region[] | undefined;
   readonly #timers = new Set<Timer>();
@@ -135,7 +136,7 @@ export class Cluster {
     this.environment = options.environment;
     this.clusterId = options.clusterId;
     this.rules = new ApiRules(options.apiVersion);
-    this.mode = options.mode;
+    this.#mode = options.mode ?? (options.apiVersion === "v1ttl" ? "raw" : undefined);
     this.limits = options.limits;
     const storeIds = Array.from({ length: options.stores }, () => this.allocateId());
     this.regions = new RegionMap(() => this.allocateId(), storeIds.slice(0, options.replicas));
@@ -158,6 +159,11 @@ export class Cluster {
   allocateId(): bigint {
     this.#nextId += 1n;
     return this.#nextId;
+  }
+
+  /** What the cluster is used for, as far as that is known. */
+  get mode(): ClusterMode {
+    return this.#mode ?? this.rules.firstMode ?? "txn";
   }
 
   /** A key of a client as region bounds have it. */

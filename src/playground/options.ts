@@ -71,10 +71,11 @@ export interface PlaygroundOptions {
    */
   readonly apiVersion?: ApiVersion | undefined;
   /**
-   * What the cluster is used for. V1 clusters encode region bounds by it; in V2 it only decides
-   * how `split()` and other actions read keys.
+   * What the cluster is used for, which decides how `split()`, `splitKeys` and other actions read keys.
+   * In V1 raw data has regions that begin at just that key, and transactions cannot read those.
    *
-   * @default {"raw"}
+   * @default what is used first; keys that come before are taken for those of transactions, whose
+   * regions raw data can live with
    */
   readonly mode?: ClusterMode | undefined;
   /** Keyspaces besides `DEFAULT`; API V2 only. */
@@ -111,7 +112,7 @@ export interface PlaygroundPlan {
   readonly replicas: number;
   readonly pdMembers: 1 | 3;
   readonly apiVersion: ApiVersion;
-  readonly mode: ClusterMode;
+  readonly mode: ClusterMode | undefined;
   readonly keyspaces: readonly string[];
   readonly splitKeys: readonly KeyInput[];
   readonly environment: Environment;
@@ -123,7 +124,7 @@ export interface PlaygroundPlan {
 
 /** Checks options and fills in what is absent. */
 export function planOf(options: PlaygroundOptions): PlaygroundPlan {
-  const { apiVersion = "v1", mode = "raw", pdMembers = 1, keyspaces = [] } = options;
+  const { apiVersion = "v1", mode, pdMembers = 1, keyspaces = [] } = options;
   const stores = whole("stores", options.stores ?? 1, { min: 1, max: MAX_STORES });
   const replicas = whole("replicas", options.replicas ?? Math.min(3, stores), { min: 1, max: stores });
   if (apiVersion !== "v1" && apiVersion !== "v1ttl" && apiVersion !== "v2") {

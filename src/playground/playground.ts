@@ -7,7 +7,7 @@ import { toBytes } from "../bytes/utf8.ts";
 import { MemoryNetwork } from "../rpc/memory.ts";
 import type { Transport } from "../rpc/transport.ts";
 import type { ApiVersion } from "./api_version.ts";
-import type { CallCounts, MemberState, StoreState } from "./cluster.ts";
+import type { CallCounts, ClusterMode, MemberState, StoreState } from "./cluster.ts";
 import { Cluster } from "./cluster.ts";
 import type { Faults } from "./faults.ts";
 import type { Keyspace } from "./keyspaces.ts";
@@ -35,6 +35,8 @@ export interface PlaygroundConnectOptions {
   readonly environment: Environment;
   /** The API version of the stores. */
   readonly apiVersion: ApiVersion;
+  /** What it was said to be used for. */
+  readonly mode: ClusterMode | undefined;
 }
 
 /**
@@ -106,6 +108,7 @@ export class Playground implements AsyncDisposable {
       transport: this.#network.transport(),
       environment: this.#plan.environment,
       apiVersion: this.#plan.apiVersion,
+      mode: this.#plan.mode,
     };
   }
 

@@ -31,7 +31,12 @@ export interface LockBreaker {
    */
   breakLocks(
     locks: readonly LockInfo[],
-    caller: { readonly startTs: bigint },
+    caller: {
+      readonly startTs: bigint;
+      /** Takes all pessimistic locks of a transaction that is over away that the region has. */
+      readonly releasesRegion?: boolean | undefined;
+      readonly context?: ContextFields | undefined;
+    },
     operation: Operation,
   ): Promise<number>;
 }

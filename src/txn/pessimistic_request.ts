@@ -152,9 +152,11 @@ async function getPast(
   // Who has just changed a lock is at work: neither the primary has to be asked nor anybody waited
   // for longer than the store has done already.
   const idle = locks.filter(({ durationToLastUpdateMs: ms }) => ms === 0n || ms >= ACTIVE_MS);
-  const aliveMs = idle.length === 0
-    ? undefined
-    : await txn.locks.breakLocks(idle, { startTs: 0n }, operation);
+  const aliveMs = idle.length === 0 ? undefined : await txn.locks.breakLocks(
+    idle,
+    { startTs: 0n, context: txn.context, releasesRegion: true },
+    operation,
+  );
   if (aliveMs === 0) return;
   const [blocker] = locks;
   if (blocker === undefined) throw new TikvError("protocol", "Cannot lock keys: the store did not say why");

@@ -91,7 +91,7 @@ async function prewritePart(
   part: PrewritePart,
   operation: Operation,
 ): Promise<PrewritePart[] | undefined> {
-  const { locks, startTs } = run.options.txn;
+  const { locks, startTs, context } = run.options.txn;
   if (part.isInDoubt) operation.isMaybeExecuted = true;
   for (;;) {
     operation.deadline.throwIfOver("prewrite");
@@ -107,7 +107,7 @@ async function prewritePart(
       if (reply.errors.length === 0) onPrewritten(run, part, reply);
       return undefined;
     }
-    const waitMs = await locks.breakLocks(found, { startTs }, operation);
+    const waitMs = await locks.breakLocks(found, { startTs, context, releasesRegion: true }, operation);
     if (waitMs > 0) {
       const [blocker] = found as [LockInfo];
       const cause = lockWaitError(run.options.txn, blocker, "it is held");

@@ -2,6 +2,7 @@
 // One transaction in bytes: its buffer, its locks, its state. What users see is in `transaction.ts`.
 
 import type { Operation } from "../async/operation.ts";
+import { shortKey } from "../bytes/hex.ts";
 import { TikvError } from "../errors.ts";
 import { eitherOf, runOperation } from "../plan/session.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
@@ -15,6 +16,7 @@ import { hasFlag, KEY_FLAG } from "./key_flags.ts";
 import { PessimisticLocks } from "./pessimistic.ts";
 import * as states from "./state.ts";
 import type { TransactionState } from "./state.ts";
+import type { SnapshotSource } from "./transaction_reads.ts";
 import { type CommitPlan, planOf } from "./transaction_plan.ts";
 
 /** What a commit came to. */
@@ -30,6 +32,7 @@ export interface TransactionParts {
   readonly txn: TxnIdentity;
   readonly settings: TxnSettings;
   readonly defaults: CallOptions;
+  readonly snapshotAt: (ts: Timestamp) => SnapshotSource;
 }
 
 /** The life of one transaction. */
@@ -38,6 +41,9 @@ export class TransactionCore {
   readonly settings: TxnSettings;
   readonly buffer: WriteBuffer;
   readonly locks: PessimisticLocks;
+  /** What was there when it began. */
+  readonly snapshot: SnapshotSource;
+  readonly snapshotAt: (ts: Timestamp) => SnapshotSource;
   readonly #heartbeat: Heartbeat;
   readonly #defaults: CallOptions;
   readonly #over = new AbortController();
@@ -46,9 +52,11 @@ export class TransactionCore {
   #ending: Promise<CommitResult> | undefined;
   #rollback: Promise<void> | undefined;
 
-  constructor({ txn, settings, defaults }: TransactionParts) {
+  constructor({ txn, settings, defaults, snapshotAt }: TransactionParts) {
     this.txn = txn;
     this.settings = settings;
+    this.snapshotAt = snapshotAt;
+    this.snapshot = snapshotAt(txn.startTs);
     this.buffer = new WriteBuffer(settings.limits);
     this.#heartbeat = new Heartbeat(txn);
     this.locks = new PessimisticLocks(txn, this.#heartbeat);
@@ -64,6 +72,18 @@ export class TransactionCore {
     return this.#over.signal;
   }
 
+  /** Refuses a key that no store takes. */
+  assertKeySize(key: Uint8Array): void {
+    const { settings } = this.txn.session;
+    const limit = settings.maxKeyBytes - (settings.apiVersion === "v2" ? KEYSPACE_PREFIX_BYTES : 0);
+    if (key.length <= limit) return;
+    const shown = shortKey(key, settings.revealKeys);
+    throw new TikvError(
+      "too-large",
+      `Cannot use key ${shown}: it has ${key.length} bytes, the limit is ${limit} ("maxKeyBytes")`,
+    );
+  }
+
   /** Throws when the transaction is over, or about to be. */
   assertActive(what: string): void {
     if (this.#state.name === "active") return;
@@ -76,17 +96,22 @@ export class TransactionCore {
     return { timeoutMs, signal: eitherOf(signal, this.#over.signal) };
   }
 
-  /** Does one awaited call. The commit refuses to go on while one runs. */
+  /** Does one awaited call. */
   async run<T>(
     name: string,
     options: CallOptions | undefined,
     work: (operation: Operation) => Promise<T>,
   ): Promise<T> {
     this.assertActive(name);
+    const start = { name, options, defaults: this.defaults };
+    return await this.track(name, () => runOperation(this.txn.session, start, work));
+  }
+
+  /** Awaits a part of a call. The commit refuses to go on while one runs. */
+  async track<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.#running.set(name, (this.#running.get(name) ?? 0) + 1);
     try {
-      const start = { name, options, defaults: this.defaults };
-      return await runOperation(this.txn.session, start, work);
+      return await work();
     } finally {
       const rest = (this.#running.get(name) ?? 1) - 1;
       if (rest > 0) this.#running.set(name, rest);
@@ -294,5 +319,7 @@ const WHY: Readonly<Record<TransactionState["name"], string>> = {
   "rolled-back": "was rolled back",
 };
 
+// API version 2: a byte for the mode and three for the keyspace.
+const KEYSPACE_PREFIX_BYTES = 4;
 /** client-go keeps the primary of transactions above this alive while they are committed. */
 const KEEP_ALIVE_BYTES = 32 * 1024 * 1024;

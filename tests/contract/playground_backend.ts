@@ -27,6 +27,7 @@ export function playgroundBackend(
       const cluster = await Playground.start({
         stores: 3,
         apiVersion: version,
+        mode: "raw",
         ...(hasPorts ? { ports: { tls: tls?.servers } } : {}),
       });
       return {

@@ -33,6 +33,7 @@ test("[CFG-001] [CFG-002] [CFG-009] [CFG-012] [CFG-014] [CFG-017] [CFG-022] [CFG
     maxEntryBytes: 8_388_608,
     scanPageBytes: 1_048_576,
     apiVersion: "v1",
+    mode: undefined,
     keyspace: undefined,
     tls: undefined,
     resolveAddress: undefined,

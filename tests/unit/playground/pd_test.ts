@@ -26,7 +26,7 @@ interface Caller extends AsyncDisposable {
 
 async function start(options: PlaygroundOptions = {}): Promise<Caller> {
   const clock = new ManualClock();
-  const cluster = await Playground.start({ stores: 3, pdMembers: 3, clock, ...options });
+  const cluster = await Playground.start({ stores: 3, pdMembers: 3, mode: "raw", clock, ...options });
   const { transport } = cluster.connectOptions();
   return {
     cluster,

@@ -14,7 +14,7 @@ import { bytes, contextFor, leaderAddress, unary } from "./gen_client.ts";
 type Changes = Omit<Partial<Context>, "$typeName">;
 
 async function withCluster(body: (cluster: Playground) => Promise<void>): Promise<void> {
-  await using cluster = await Playground.start({ stores: 3, clock: new ManualClock() });
+  await using cluster = await Playground.start({ stores: 3, mode: "raw", clock: new ManualClock() });
   await body(cluster);
 }
 

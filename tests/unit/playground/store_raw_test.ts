@@ -21,7 +21,7 @@ interface Caller extends AsyncDisposable {
 }
 
 async function start(options: PlaygroundOptions = {}): Promise<Caller> {
-  const cluster = await Playground.start({ stores: 3, clock: new ManualClock(), ...options });
+  const cluster = await Playground.start({ stores: 3, mode: "raw", clock: new ManualClock(), ...options });
   const { transport } = cluster.connectOptions();
   const apiVersion = options.apiVersion === "v2" ? 2 : 0;
   return {

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { Background } from "../async/background.ts";
+import { Deadline } from "../async/deadline.ts";
+import type { Pd } from "../pd/pd_client.ts";
+import type { Routing } from "../plan/dispatch.ts";
+import type { Settings } from "../settings.ts";
+import { LockClock } from "../txn/lock_clock.ts";
+import { LockResolver } from "../txn/lock_resolver.ts";
+import { SafePoint } from "../txn/safe_point.ts";
+import type { SnapshotParts } from "../txn/snapshot_reads.ts";
+import type { TxnSession } from "../txn/txn_session.ts";
+
+/** What transactions and snapshots of a client are built on. */
+export interface TxnLayers extends SnapshotParts {
+  readonly session: TxnSession;
+  /** Waits for what goes on in the background, but not for long. */
+  finish(): Promise<void>;
+}
+
+/** Makes what transactions share, on requests whose keys are those of transactions. */
+export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
+  readonly settings: Settings;
+  readonly pd: Pd;
+  readonly routing: Routing;
+  readonly closing: AbortSignal;
+  readonly onUse: () => void;
+}): TxnLayers {
+  const { environment, observe } = settings;
+  const clock = new LockClock({ timestamp: (operation) => pd.timestampWithin(operation) }, observe);
+  const background = new Background((name, cause) => {
+    observe({
+      type: "warning",
+      message: `Cannot finish "${name}": whoever meets the locks resolves them`,
+      cause,
+    });
+  });
+  const load: ConstructorParameters<typeof SafePoint>[0]["load"] = (operation) =>
+    pd.txnSafePointWithin(operation);
+  return {
+    session: { routing, settings, closing, onUse, oracle: clock, background },
+    locks: new LockResolver({ routing, settings, clock, background }),
+    safePoint: new SafePoint({ load, background, environment, observe }),
+    finish: () => background.close(Deadline.after(environment.clock, FINISH_MS)),
+  };
+}
+
+/** Time for commits of secondaries when the client is closed; what is left is resolved by others. */
+const FINISH_MS = 3_000;

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Operation } from "../async/operation.ts";
+import { runOperation } from "../plan/session.ts";
+import { checkNumber } from "../options.ts";
+import type { CallOptions, Timestamp } from "../types.ts";
+import type { WriteFate } from "../errors.ts";
+import { type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
+import type { TxnIdentity } from "./committer_run.ts";
+import { runTransaction } from "./run.ts";
+import { transactionReads } from "./snapshot_options.ts";
+import { type SnapshotParts, SnapshotReads } from "./snapshot_reads.ts";
+import { faceOf } from "./transaction.ts";
+import type { Transaction } from "./transaction_api.ts";
+import { TransactionCore } from "./transaction_core.ts";
+import type { TxnSession } from "./txn_session.ts";
+
+/** Options of a transaction that is run until it is committed. */
+export interface TransactionOptions extends BeginOptions {
+  /**
+   * How often the body is run at most.
+   *
+   * @default {10} of transactions that meet all the time, this many come through one after the other
+   */
+  readonly maxAttempts?: number | undefined;
+  /**
+   * Conflicts after which it goes on as a pessimistic transaction, which waits instead of failing.
+   *
+   * @default {Infinity} never
+   */
+  readonly pessimisticAfter?: number | undefined;
+}
+
+/** What transactions are made with. */
+export interface TransactionsParts extends SnapshotParts {
+  readonly session: TxnSession;
+}
+
+/** The transactions of a client. */
+export class Transactions {
+  readonly #parts: TransactionsParts;
+  readonly #defaults: CallOptions;
+
+  constructor(parts: TransactionsParts, defaults: CallOptions) {
+    this.#parts = parts;
+    this.#defaults = defaults;
+  }
+
+  /** Begins one transaction, which the caller ends. */
+  async begin(options: BeginOptions = {}): Promise<Transaction> {
+    const { session } = this.#parts;
+    const settings = checkBeginOptions(options, session.settings.maxEntryBytes);
+    const { timeoutMs = this.#defaults.timeoutMs } = options;
+    // The caller's signal and time hold for this call; those of the client for all that follow.
+    const core = await runOperation(
+      session,
+      { name: "begin", options: { timeoutMs, signal: options.signal }, defaults: this.#defaults },
+      (operation) => this.#open(settings, operation),
+    );
+    return faceOf(core);
+  }
+
+  /** Runs a body until its transaction is committed. */
+  async run<T>(body: (txn: Transaction) => Promise<T> | T, options: TransactionOptions = {}): Promise<T> {
+    const { session } = this.#parts;
+    if (typeof body !== "function") throw new TypeError("Cannot run the transaction: expected a function");
+    const settings = checkBeginOptions(options, session.settings.maxEntryBytes, RUN_NAMES);
+    const { maxAttempts = DEFAULT_ATTEMPTS, pessimisticAfter = Infinity } = options;
+    checkNumber("maxAttempts", maxAttempts, { min: 1, max: Infinity });
+    checkNumber("pessimisticAfter", pessimisticAfter, { min: 1, max: Infinity });
+    const call = { timeoutMs: options.timeoutMs, signal: options.signal };
+    const start = { name: "transaction", options: call, defaults: this.#defaults };
+    return await runOperation(session, start, (operation) =>
+      runTransaction(body, {
+        maxAttempts,
+        pessimisticAfter,
+        isPessimistic: settings.isPessimistic,
+        closing: session.closing,
+        begin: async (isPessimistic, ofAttempt) => {
+          const core = await this.#open({ ...settings, isPessimistic }, ofAttempt);
+          return {
+            handle: faceOf(core),
+            finish: async (ofCommit) => {
+              if (core.state.name !== "rolled-back") await core.commitWithin(ofCommit);
+            },
+            abandon: (reason, ofEnd) => core.abandon(reason, ofEnd),
+          };
+        },
+        onRetry: (error, attempt, waitMs) =>
+          session.settings.observe({
+            type: "retry",
+            operation: "transaction",
+            reason: error.kind,
+            attempt,
+            waitMs,
+          }),
+      }, operation));
+  }
+
+  async #open(settings: TxnSettings, operation: Operation): Promise<TransactionCore> {
+    const { session, locks } = this.#parts;
+    const { clock } = session.settings.environment;
+    // Before the timestamp is asked for: the age of the transaction is not underestimated.
+    const beganAt = clock.now();
+    const startTs = settings.startTs ?? await session.oracle.timestamp(operation);
+    const reads = transactionReads(settings.context);
+    const txn: TxnIdentity = {
+      session,
+      locks,
+      startTs,
+      beganAt,
+      context: settings.context,
+      askFate: (primary, options) => this.#askFate({ startTs, primary }, options),
+    };
+    return new TransactionCore({
+      txn,
+      settings,
+      defaults: this.#defaults,
+      snapshotAt: (ts) => new SnapshotReads(this.#parts, ts, reads),
+    });
+  }
+
+  async #askFate(
+    txn: { readonly startTs: bigint; readonly primary: Uint8Array },
+    options: CallOptions | undefined,
+  ): Promise<WriteFate> {
+    const { session, locks } = this.#parts;
+    const start = { name: "resolve", options, defaults: { timeoutMs: this.#defaults.timeoutMs } };
+    return await runOperation(session, start, async (operation) => {
+      const end = await locks.endOf(txn, operation);
+      return end.state === "committed"
+        ? { state: "committed", commitTs: end.commitTs as Timestamp }
+        : { state: "rolled-back" };
+    });
+  }
+}
+
+const DEFAULT_ATTEMPTS = 10;
+const RUN_NAMES = [
+  "maxAttempts",
+  "pessimisticAfter",
+] as const satisfies readonly (keyof TransactionOptions)[];

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/**
+ * Transactions alone: the types of `client.transaction()`, `client.begin()` and `client.snapshot()`,
+ * for programs that use nothing else. A client is made with `connect` of the main entry.
+ *
+ * @example A function over whatever reads, and one that also writes
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { Reader, Transaction } from "@tikv/client/txn";
+ *
+ * async function nameOf(kv: Reader, id: string): Promise<string | undefined> {
+ *   const value = await kv.get(`user/${id}`);
+ *   return value === undefined ? undefined : new TextDecoder().decode(value);
+ * }
+ *
+ * async function rename(txn: Transaction, id: string, name: string): Promise<void> {
+ *   if (await nameOf(txn, id) !== name) txn.put(`user/${id}`, name);
+ * }
+ *
+ * await client.transaction((txn) => rename(txn, "1", "Ada"));
+ * assert.equal(await nameOf(await client.snapshot(), "1"), "Ada");
+ * ```
+ *
+ * @module
+ */
+
+export type { TransactionOptions } from "./begin.ts";
+export type { BeginOptions, CommitInfo, CommitWaitOptions } from "./begin_options.ts";
+export type { CommitPath } from "./committer_run.ts";
+export { ReadDetails } from "./read_details.ts";
+export type { Reader, ReadScanOptions } from "./reader.ts";
+export type { Snapshot, VersionedValue } from "./snapshot.ts";
+export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";
+export type { TransactionStateName } from "./state.ts";
+export type { LockOptions, ReadLockOptions, Savepoint, Transaction } from "./transaction_api.ts";
+export type { CommitResult } from "./transaction_core.ts";
+export type {
+  ByteKeys,
+  ByteValues,
+  KeyIn,
+  KeyOut,
+  RawRange,
+  ValueIn,
+  ValueOut,
+  ViewCodecs,
+} from "../codec/coding.ts";
+export type { ScanResult } from "../plan/scan_result.ts";

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { nameOf } from "../bytes/utf8.ts";
+import { checkBoolean, checkNames, checkNumber, checkSignal, checkTimeout } from "../options.ts";
+import type { ContextFields } from "../rpc/context.ts";
+import type { CallOptions, Timestamp } from "../types.ts";
+import { MAX_TS } from "./lock_calls.ts";
+import { ReadDetails } from "./read_details.ts";
+import type { ReadScanOptions } from "./reader.ts";
+
+/** What keeps a read apart from transactions that are not over. */
+export type IsolationLevel = "snapshot" | "read-committed" | "read-committed-check-ts";
+
+/** Options of a snapshot. */
+export interface SnapshotOptions extends CallOptions {
+  /**
+   * The moment that it shows. `"latest"` saves a timestamp where one key is read: the newest that is
+   * committed when it gets there. It has `get`, `has` and what tells of one key only, because several
+   * keys read like that need not be of the same moment, and keeps nothing.
+   *
+   * @default a new timestamp
+   */
+  readonly ts?: Timestamp | "latest" | undefined;
+  /**
+   * - `"snapshot"`: all of a transaction or nothing. Locks are waited for or resolved.
+   * - `"read-committed"`: what is committed, past all locks, so perhaps a part of a transaction.
+   * - `"read-committed-check-ts"`: the same, and a `write-conflict` when there is something newer.
+   *
+   * @default {"snapshot"}
+   */
+  readonly isolation?: IsolationLevel | undefined;
+  /**
+   * Which requests of a busy store come first.
+   *
+   * @default {"normal"}
+   */
+  readonly priority?: "low" | "normal" | "high" | undefined;
+  /**
+   * Lets stores keep what is read in their block cache; `false` for what is read once, as a backup.
+   *
+   * @default {true}
+   */
+  readonly fillCache?: boolean | undefined;
+  /** Reads with the same number share their turn in the queue of a store. */
+  readonly taskId?: bigint | undefined;
+  /** The resource group that pays for it. */
+  readonly resourceGroup?: string | undefined;
+  /** A tag that stores count its load under. */
+  readonly resourceGroupTag?: Uint8Array | undefined;
+  /** What it is for, in the statistics of stores. */
+  readonly requestSource?: string | undefined;
+  /**
+   * Time for the first attempt of each read, after which another replica is asked, without the limit.
+   *
+   * @default {undefined} `attemptTimeoutMs` of the client, as for all attempts
+   */
+  readonly firstAttemptTimeoutMs?: number | undefined;
+  /**
+   * Memory for what `get` and `batchGet` have read, which is then not read again; 0 for none.
+   *
+   * @default {16777216} 16 MiB; client-go keeps up to 10 GiB
+   */
+  readonly cacheBytes?: number | undefined;
+  /** Collects what the reads cost. */
+  readonly details?: ReadDetails | undefined;
+}
+
+/** Options of a scan of a snapshot. */
+export interface SnapshotScanOptions extends ReadScanOptions {
+  /**
+   * Takes about every n-th key only, for an idea of how keys are spread; each page begins to count
+   * anew.
+   *
+   * @default {0} all of them
+   */
+  readonly sampleStep?: number | undefined;
+}
+
+/** {@linkcode SnapshotOptions} checked and completed, without the timestamp. */
+export interface SnapshotSettings {
+  /** What requests say of themselves; undefined when that is nothing. */
+  readonly context: ContextFields | undefined;
+  readonly firstAttemptTimeoutMs: number | undefined;
+  readonly cacheBytes: number;
+  readonly details: ReadDetails | undefined;
+}
+
+/** A scan, checked and completed. */
+export interface CheckedScan {
+  readonly limit: number;
+  readonly isReverse: boolean;
+  readonly batchSize: number | undefined;
+}
+
+/** Checks options of a snapshot. */
+export function checkSnapshotOptions(options: SnapshotOptions): SnapshotSettings {
+  checkNames("the options of the snapshot", options, SNAPSHOT_NAMES);
+  checkCall(options);
+  const { firstAttemptTimeoutMs, cacheBytes = DEFAULT_CACHE_BYTES, details } = options;
+  if (details !== undefined && !(details instanceof ReadDetails)) {
+    throw new TypeError(`Cannot use ${nameOf(details)} as "details": expected a ReadDetails`);
+  }
+  return {
+    context: contextOf(options),
+    firstAttemptTimeoutMs: firstAttemptTimeoutMs === undefined
+      ? undefined
+      : checkTimeout("firstAttemptTimeoutMs", firstAttemptTimeoutMs),
+    cacheBytes: checkNumber("cacheBytes", cacheBytes, { min: 0, max: Number.MAX_SAFE_INTEGER }),
+    details,
+  };
+}
+
+/** How a transaction reads: with those of its fields that are for reads as well. */
+export function transactionReads(context: ContextFields | undefined): SnapshotSettings {
+  const ofReads = context === undefined ? undefined : {
+    priority: context.priority,
+    resourceGroup: context.resourceGroup,
+    resourceGroupTag: context.resourceGroupTag,
+    requestSource: context.requestSource,
+  };
+  return {
+    context: ofReads,
+    firstAttemptTimeoutMs: undefined,
+    cacheBytes: DEFAULT_CACHE_BYTES,
+    details: undefined,
+  };
+}
+
+/** The timestamp of a snapshot as requests have it; undefined for a new one. */
+export function checkReadTs(ts: Timestamp | "latest" | undefined): Timestamp | undefined {
+  if (ts === undefined) return undefined;
+  if (ts === "latest") return MAX_TS as Timestamp;
+  if (typeof ts !== "bigint") {
+    throw new TypeError(`Cannot use ${nameOf(ts)} as "ts": expected a timestamp or "latest"`);
+  }
+  // What is above is reserved: the largest is "latest", the others mean something to stores.
+  if (ts !== MAX_TS && !(ts > 0n && ts < FIRST_RESERVED_TS)) {
+    throw new RangeError(`Cannot use ${ts} as "ts": expected a timestamp of the cluster`);
+  }
+  return ts;
+}
+
+/** Checks options of one call. */
+export function checkReadOptions(options: CallOptions | undefined): void {
+  if (options === undefined) return;
+  checkNames("the options of the call", options, CALL_NAMES);
+}
+
+/** Checks options of a scan, at once and not first when it is read. */
+export function checkReadScan(
+  options: ReadScanOptions | undefined,
+  names: ReadonlySet<string> = SCAN_NAMES,
+): CheckedScan {
+  if (options !== undefined) {
+    checkNames("the options of the scan", options, names);
+    checkCall(options);
+  }
+  const { limit = Infinity, reverse = false, batchSize } = options ?? {};
+  return {
+    limit: limit === Infinity ? limit : checkNumber("limit", limit, COUNT_RULE),
+    isReverse: checkBoolean("reverse", reverse),
+    batchSize: batchSize === undefined ? undefined : checkNumber("batchSize", batchSize, PAGE_RULE),
+  };
+}
+
+/** The same for a scan of a snapshot. */
+export function checkSnapshotScan(
+  options: SnapshotScanOptions | undefined,
+): CheckedScan & { readonly sampleStep: number } {
+  const { sampleStep = 0 } = options ?? {};
+  return {
+    ...checkReadScan(options, SNAPSHOT_SCAN_NAMES),
+    sampleStep: checkNumber("sampleStep", sampleStep, { ...PAGE_RULE, min: 0 }),
+  };
+}
+
+function checkCall({ signal, timeoutMs }: CallOptions): void {
+  checkSignal(signal);
+  if (timeoutMs !== undefined) checkTimeout("timeoutMs", timeoutMs);
+}
+
+function contextOf(options: SnapshotOptions): ContextFields | undefined {
+  const { resourceGroupTag: tag, taskId } = options;
+  if (tag !== undefined && !(tag instanceof Uint8Array)) {
+    throw new TypeError(`Cannot use ${nameOf(tag)} as "resourceGroupTag": expected bytes`);
+  }
+  if (taskId !== undefined && typeof taskId !== "bigint") {
+    throw new TypeError(`Cannot use ${nameOf(taskId)} as "taskId": expected a bigint`);
+  }
+  const fields: ContextFields = {
+    priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
+    isolationLevel: oneOf("isolation", options.isolation ?? "snapshot", ISOLATION_LEVELS),
+    notFillCache: !checkBoolean("fillCache", options.fillCache ?? true),
+    taskId,
+    resourceGroup: checkText("resourceGroup", options.resourceGroup),
+    resourceGroupTag: tag?.slice(),
+    requestSource: checkText("requestSource", options.requestSource),
+  };
+  // The usual context of a peer is encoded once for all requests that add nothing to it.
+  const hasAny = Object.values(fields).some((value) => value !== undefined && value !== 0 && value !== false);
+  return hasAny ? fields : undefined;
+}
+
+function checkText(name: string, value: string | undefined): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
+}
+
+function oneOf(name: string, value: string, table: Readonly<Record<string, number>>): number {
+  if (typeof value !== "string") {
+    throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
+  }
+  const found = Object.hasOwn(table, value) ? table[value] : undefined;
+  if (found !== undefined) return found;
+  const wanted = Object.keys(table).map((key) => `"${key}"`).join(", ");
+  throw new RangeError(`Cannot use "${value}" as "${name}": expected one of ${wanted}`);
+}
+
+// `kvrpcpb.CommandPri` and `kvrpcpb.IsolationLevel`.
+const PRIORITIES = { "normal": 0, "low": 1, "high": 2 };
+const ISOLATION_LEVELS = {
+  "snapshot": 0,
+  "read-committed": 1,
+  "read-committed-check-ts": 2,
+} as const satisfies Record<IsolationLevel, number>;
+
+const FIRST_RESERVED_TS = 0x7fff_ffff_ffff_ffffn;
+const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
+
+const COUNT_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
+// The wire has 32 bits for it.
+const PAGE_RULE = { min: 1, max: 0xffff_ffff, isWhole: true };
+
+const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
+const SCAN_NAMES: ReadonlySet<string> = new Set([
+  ...CALL_NAMES,
+  "limit",
+  "reverse",
+  "batchSize",
+]);
+const SNAPSHOT_SCAN_NAMES: ReadonlySet<string> = new Set([...SCAN_NAMES, "sampleStep"]);
+const SNAPSHOT_NAMES: ReadonlySet<string> = new Set([
+  ...CALL_NAMES,
+  "ts",
+  "isolation",
+  "priority",
+  "fillCache",
+  "taskId",
+  "resourceGroup",
+  "resourceGroupTag",
+  "requestSource",
+  "firstAttemptTimeoutMs",
+  "cacheBytes",
+  "details",
+]);

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads at one timestamp, in bytes.
+
+import type { LockInfo } from "../../gen/kvrpcpb_pb.ts";
+import type { Operation } from "../async/operation.ts";
+import { KeyMap, KeySet } from "../bytes/key_map.ts";
+import { TikvError } from "../errors.ts";
+import { sendToKey } from "../plan/dispatch.ts";
+import { runParts } from "../plan/run.ts";
+import type { Session } from "../plan/session.ts";
+import { cutByCount, type ItemsPart, shardItems } from "../plan/shard.ts";
+import { STALE } from "../region/stale.ts";
+import type { RegionRequest, RequestOptions } from "../region/request.ts";
+import type { BatchGetReply } from "../rpc/batch/messages.ts";
+import { type BodyOf, COMMANDS, type ReplyOf } from "../rpc/commands.ts";
+import type { ContextFields } from "../rpc/context.ts";
+import type { Entry, Timestamp } from "../types.ts";
+import { keyErrorOf, locksInError } from "./key_error.ts";
+import { MAX_TS } from "./lock_calls.ts";
+import type { LockResolver } from "./lock_resolver.ts";
+import type { SafePoint } from "./safe_point.ts";
+import { SnapshotCache, type Versioned } from "./snapshot_cache.ts";
+import { LockedRead } from "./snapshot_locks.ts";
+import type { SnapshotSettings } from "./snapshot_options.ts";
+import { type PageCalls, scanSnapshot, type SnapshotScan } from "./snapshot_scan.ts";
+
+export type { Versioned } from "./snapshot_cache.ts";
+
+/** What snapshots of a client share. */
+export interface SnapshotParts {
+  readonly session: Session;
+  readonly locks: LockResolver;
+  readonly safePoint: SafePoint;
+}
+
+/** What is wanted of a value besides the value. */
+export interface ReadFacts {
+  /** The timestamp from which on it is visible. */
+  readonly needsCommitTs?: boolean | undefined;
+}
+
+/**
+ * The reads of one snapshot, with what it knows of locks: which it may look past, and which it may
+ * look through. That holds for its timestamp only, so that another one has reads of its own.
+ */
+export class SnapshotReads {
+  readonly ts: Timestamp;
+  readonly parts: SnapshotParts;
+  readonly settings: SnapshotSettings;
+  /** Absent where what was read need not stay true. */
+  readonly cache: SnapshotCache | undefined;
+  readonly #ignored = new Set<bigint>();
+  readonly #readThrough = new Set<bigint>();
+  #context: ContextFields | undefined;
+
+  constructor(parts: SnapshotParts, ts: Timestamp, settings: SnapshotSettings) {
+    this.ts = ts;
+    this.parts = parts;
+    this.settings = settings;
+    this.cache = this.isLatest || settings.cacheBytes === 0
+      ? undefined
+      : new SnapshotCache(settings.cacheBytes);
+    this.#context = settings.context;
+  }
+
+  /** Each read sees the newest that is committed when it gets there. */
+  get isLatest(): boolean {
+    return this.ts === MAX_TS;
+  }
+
+  /** The value of a key; undefined if there is none. */
+  async get(key: Uint8Array, operation: Operation): Promise<Uint8Array | undefined> {
+    return (await this.getVersioned(key, operation))?.value;
+  }
+
+  /** The values of keys. Those that do not exist are not in the map. */
+  async batchGet(keys: readonly Uint8Array[], operation: Operation): Promise<KeyMap<Uint8Array>> {
+    const found = await this.batchGetVersioned(keys, operation);
+    const values = new KeyMap<Uint8Array>();
+    for (const [key, { value }] of found) values.set(key, value);
+    return values;
+  }
+
+  /** The pages of a range, read one ahead. */
+  scanPages(scan: SnapshotScan, calls: PageCalls): AsyncGenerator<readonly Entry[], void, undefined> {
+    return scanSnapshot(this, scan, calls);
+  }
+
+  /** As {@linkcode SnapshotReads.get}, with the facts that are asked for. */
+  async getVersioned(
+    key: Uint8Array,
+    operation: Operation,
+    { needsCommitTs = false }: ReadFacts = {},
+  ): Promise<Versioned | undefined> {
+    const known = this.cache?.get(key, needsCommitTs);
+    if (known !== undefined) {
+      this.settings.details?.addCacheHits(1);
+      return known.value === undefined ? undefined : { value: known.value, commitTs: known.commitTs };
+    }
+    const { safePoint } = this.parts;
+    safePoint.prepare();
+    try {
+      const found = await this.#getFromStore(key, operation, needsCommitTs);
+      const checking = safePoint.check(this.ts, operation);
+      if (checking !== undefined) await checking;
+      this.cache?.set(key, found);
+      return found;
+    } finally {
+      this.settings.details?.addWaits(operation.backoffs.causes());
+    }
+  }
+
+  /** As {@linkcode SnapshotReads.batchGet}, with the facts that are asked for; in the order of the keys. */
+  async batchGetVersioned(
+    keys: readonly Uint8Array[],
+    operation: Operation,
+    { needsCommitTs = false }: ReadFacts = {},
+  ): Promise<KeyMap<Versioned>> {
+    this.assertOneMoment("read several keys");
+    const found = new KeyMap<Versioned>();
+    const wanted = new KeySet(keys);
+    const rest: Uint8Array[] = [];
+    const cached = new KeyMap<Versioned>();
+    for (const key of wanted) {
+      const known = this.cache?.get(key, needsCommitTs);
+      if (known === undefined) rest.push(key);
+      else if (known.value !== undefined) cached.set(key, { value: known.value, commitTs: known.commitTs });
+    }
+    const { details } = this.settings;
+    details?.addCacheHits(wanted.size - rest.length);
+    const read = rest.length === 0 ? undefined : await this.#batchGetFresh(rest, operation, needsCommitTs);
+    for (const key of wanted) {
+      const one = cached.get(key) ?? read?.get(key);
+      if (one !== undefined) found.set(key, one);
+    }
+    return found;
+  }
+
+  /** Options of a request; what is known of locks goes along. */
+  requestOptions(isFirst: boolean): RequestOptions {
+    const { firstAttemptTimeoutMs } = this.settings;
+    const context = this.#context;
+    if (firstAttemptTimeoutMs === undefined || !isFirst) {
+      return context === undefined ? NO_OPTIONS : { context };
+    }
+    return { context, firstAttemptTimeoutMs };
+  }
+
+  /** Looks past the locks of transactions from now on. */
+  ignore(startTs: Iterable<bigint>): void {
+    for (const one of startTs) this.#ignored.add(one);
+    this.#updateContext();
+  }
+
+  /** Looks through the locks of transactions, at what they write, from now on. */
+  readThrough(startTs: Iterable<bigint>): void {
+    for (const one of startTs) this.#readThrough.add(one);
+    this.#updateContext();
+  }
+
+  /** Sends something and counts it, if somebody wants to know. */
+  async counted<R extends { readonly execDetailsV2Bytes?: Uint8Array | undefined } | typeof STALE>(
+    name: string,
+    send: () => Promise<R>,
+  ): Promise<R> {
+    const { details } = this.settings;
+    if (details === undefined) return await send();
+    const { clock } = this.parts.session.settings.environment;
+    const sentAt = clock.now();
+    const reply = await send();
+    details.addReply(name, clock.now() - sentAt, reply === STALE ? undefined : reply);
+    return reply;
+  }
+
+  /** Refuses what would show several moments as one. */
+  assertOneMoment(what: string): void {
+    if (!this.isLatest) return;
+    throw new TikvError("misuse", `Cannot ${what} at the latest timestamp: each would be of another moment`);
+  }
+
+  async #getFromStore(
+    key: Uint8Array,
+    operation: Operation,
+    needsCommitTs: boolean,
+  ): Promise<Versioned | undefined> {
+    const { routing } = this.parts.session;
+    const body = { key, version: this.ts, needCommitTs: needsCommitTs };
+    let locked: LockedRead | undefined;
+    try {
+      for (;;) {
+        const request = routing.sender.request(
+          COMMANDS.KvGet,
+          body,
+          this.requestOptions(locked === undefined),
+        );
+        const reply = await this.#sendGet(request, key, operation);
+        if (reply.error === undefined) {
+          if (reply.notFound) return undefined;
+          return this.#versioned(reply, needsCommitTs);
+        }
+        const locks = locksInError(reply.error);
+        if (locks.length === 0) throw this.errorOf("KvGet", reply.error);
+        locked ??= new LockedRead(this, { isLite: true, needsCleanUp: needsCommitTs });
+        await locked.settle(locks, operation);
+      }
+    } finally {
+      locked?.done();
+    }
+  }
+
+  async #sendGet(
+    request: RegionRequest<BodyOf<"KvGet">, ReplyOf<"KvGet">>,
+    key: Uint8Array,
+    operation: Operation,
+  ): Promise<ReplyOf<"KvGet">> {
+    const { details } = this.settings;
+    const { routing, settings } = this.parts.session;
+    const sentAt = details === undefined ? 0 : settings.environment.clock.now();
+    // The first try is written out: a cached region that is right costs no further promise.
+    const region = routing.regions.peek(key);
+    const first = region === undefined ? STALE : await routing.sender.send(region, request, operation);
+    const reply = first === STALE ? await sendToKey(routing, key, { request, operation }) : first;
+    details?.addReply("KvGet", settings.environment.clock.now() - sentAt, reply);
+    return reply;
+  }
+
+  async #batchGetFresh(
+    keys: readonly Uint8Array[],
+    operation: Operation,
+    needsCommitTs: boolean,
+  ): Promise<KeyMap<Versioned>> {
+    const { session, safePoint } = this.parts;
+    const { routing } = session;
+    const found = new KeyMap<Versioned>();
+    safePoint.prepare();
+    try {
+      const parts = await this.#partsOf(keys, operation);
+      await runParts(parts, (part, ofPart) => this.#batchGetPart(part, { found, needsCommitTs }, ofPart), {
+        operation,
+        concurrency: routing.concurrency,
+      });
+      const checking = safePoint.check(this.ts, operation);
+      if (checking !== undefined) await checking;
+    } finally {
+      this.settings.details?.addWaits(operation.backoffs.causes());
+    }
+    if (this.cache !== undefined) { for (const key of keys) this.cache.set(key, found.get(key)); }
+    return found;
+  }
+
+  #partsOf(keys: readonly Uint8Array[], operation: Operation): Promise<ItemsPart<Uint8Array>[]> {
+    const { regions } = this.parts.session.routing;
+    return shardItems(keys, {
+      regions,
+      operation,
+      keyOf: (key) => key,
+      cut: (items) => cutByCount(items, KEYS_PER_REQUEST),
+    });
+  }
+
+  /** Reads the keys of one request until none of them is locked. */
+  async #batchGetPart(
+    { region, items }: ItemsPart<Uint8Array>,
+    { found, needsCommitTs }: { readonly found: KeyMap<Versioned>; readonly needsCommitTs: boolean },
+    operation: Operation,
+  ): Promise<ItemsPart<Uint8Array>[] | undefined> {
+    const { sender } = this.parts.session.routing;
+    let pending: readonly Uint8Array[] = items;
+    let locked: LockedRead | undefined;
+    try {
+      for (;;) {
+        const request = sender.request(COMMANDS.KvBatchGet, {
+          keys: pending,
+          version: this.ts,
+          needCommitTs: needsCommitTs,
+        }, this.requestOptions(locked === undefined));
+        const reply = await this.counted("KvBatchGet", () => sender.send(region, request, operation));
+        if (reply === STALE) return await this.#partsOf(pending, operation);
+        const { locks, lockedKeys } = this.#take(reply, found, needsCommitTs);
+        if (locks.length === 0) return undefined;
+        // An error of the whole answer means that the pairs are not all: everything is asked again.
+        if (reply.error === undefined) pending = pending.filter((key) => lockedKeys.has(key));
+        locked ??= new LockedRead(this, { isLite: false, needsCleanUp: needsCommitTs });
+        await locked.settle(locks, operation);
+      }
+    } finally {
+      locked?.done();
+    }
+  }
+
+  /** Keeps the values of an answer, and tells what stood in the way of the others. */
+  #take(
+    { error, pairs }: BatchGetReply,
+    found: KeyMap<Versioned>,
+    needsCommitTs: boolean,
+  ): { readonly locks: readonly LockInfo[]; readonly lockedKeys: KeySet } {
+    const lockedKeys = new KeySet();
+    if (error !== undefined) {
+      const locks = locksInError(error);
+      if (locks.length === 0) throw this.errorOf("KvBatchGet", error);
+      return { locks, lockedKeys };
+    }
+    const locks: LockInfo[] = [];
+    for (const pair of pairs) {
+      if (pair.error === undefined) {
+        found.set(pair.key, this.#versioned(pair, needsCommitTs));
+        continue;
+      }
+      const ofPair = locksInError(pair.error);
+      const { locked } = pair.error;
+      if (locked === undefined || ofPair.length === 0) throw this.errorOf("KvBatchGet", pair.error);
+      lockedKeys.add(locked.key);
+      locks.push(...ofPair);
+    }
+    return { locks, lockedKeys };
+  }
+
+  #versioned(
+    { value, commitTs }: { readonly value: Uint8Array; readonly commitTs: bigint },
+    needsCommitTs: boolean,
+  ): Versioned {
+    if (!needsCommitTs) return { value, commitTs: 0n };
+    if (commitTs !== 0n) return { value, commitTs };
+    throw new TikvError("unsupported", "Cannot tell when the value was committed: the store does not say");
+  }
+
+  /** The error for one of a key that is no lock. */
+  errorOf(method: string, error: Parameters<typeof keyErrorOf>[0]): TikvError {
+    const { revealKeys } = this.parts.session.settings;
+    return keyErrorOf(error, { method, revealKeys });
+  }
+
+  #updateContext(): void {
+    this.#context = {
+      ...this.settings.context,
+      resolvedLocks: [...this.#ignored],
+      committedLocks: [...this.#readThrough],
+    };
+  }
+}
+
+const NO_OPTIONS: RequestOptions = {};
+/** client-go's `batchGetSize`. */
+const KEYS_PER_REQUEST = 5120;

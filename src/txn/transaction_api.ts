@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What users see of a transaction. The implementation is in `transaction.ts`.
+
+import type { ReadonlyKeyMap } from "../bytes/key_map.ts";
+import type { KeyInput } from "../bytes/utf8.ts";
+import type { Codec, KeyCodec } from "../codec/codec.ts";
+import type { ByteKeys, ByteValues, KeyIn, KeyOut, ValueIn, ValueOut, ViewCodecs } from "../codec/coding.ts";
+import type { CallOptions, Timestamp } from "../types.ts";
+import type { BufferCheckpoint } from "./undo_log.ts";
+import type { Reader } from "./reader.ts";
+import type { TransactionStateName } from "./state.ts";
+import type { CommitResult } from "./transaction_core.ts";
+
+/** Options of a call that locks keys. */
+export interface LockOptions extends CallOptions {
+  /**
+   * How long locks of others are waited for, in milliseconds; 0: not at all, `Infinity`: as long as
+   * the call may take. Beyond it the call fails with `lock-wait-timeout`.
+   *
+   * @default {Infinity}
+   */
+  readonly waitMs?: number | undefined;
+  /**
+   * Lets others lock the key in the same way, but not write it. Needs an exclusive lock before.
+   * Pessimistic transactions only.
+   *
+   * @default {false}
+   */
+  readonly shared?: boolean | undefined;
+}
+
+/** Options of a read that locks. */
+export interface ReadLockOptions extends CallOptions {
+  /** As in {@linkcode LockOptions}. @default {Infinity} */
+  readonly waitMs?: number | undefined;
+  /**
+   * Leaves keys without a value unlocked.
+   *
+   * @default {false}
+   */
+  readonly onlyIfExists?: boolean | undefined;
+}
+
+/** A place in the writes of a transaction that they can go back to. */
+export type Savepoint = BufferCheckpoint;
+
+/**
+ * A transaction: reads of one moment, and writes that all become visible at once, or never.
+ *
+ * Writes are synchronous: they are kept in memory until the commit. Reads and locks are awaited;
+ * the commit refuses to go on while one of them runs. A read sees the transaction's own writes.
+ *
+ * Two transactions that write the same key do not both commit: the later one fails with
+ * `write-conflict`. What was only read may change meanwhile; lock it where that matters. When a
+ * transaction is over, every further call fails with `misuse`, and says how it ended.
+ */
+export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends Codec<unknown> = ByteValues>
+  extends Reader<K, V>, AsyncDisposable {
+  /** The timestamp that it reads at, and by which stores know it. */
+  readonly startTs: Timestamp;
+  /** Whether it locks keys before it is committed. */
+  readonly mode: "optimistic" | "pessimistic";
+  /** Where it is in its life. */
+  readonly state: TransactionStateName;
+  /** Bytes of all keys and values that it has written. */
+  readonly sizeBytes: number;
+  /** Keys that it has written or locked. */
+  readonly keyCount: number;
+
+  /** Writes a value, over any that is there. An empty value is a `RangeError`. */
+  put(key: KeyIn<K>, value: ValueIn<V>): void;
+  /**
+   * Writes a value for a key that must not exist. If it does, the commit, or a lock of the key, fails
+   * with `key-exists`; a key that this transaction has written fails at once.
+   */
+  insert(key: KeyIn<K>, value: ValueIn<V>): void;
+  /** Removes a key, whether it is there or not. */
+  delete(key: KeyIn<K>): void;
+  /** Makes the commit fail with `assertion-failed` if a key that is written here does not exist before. */
+  assertExists(key: KeyIn<K>): void;
+  /** Makes the commit fail with `assertion-failed` if a key that is written here exists before. */
+  assertNotExists(key: KeyIn<K>): void;
+
+  /**
+   * Locks keys: nobody else commits a write of them before this transaction is over. Costs one request
+   * for each region in a pessimistic transaction, and nothing in an optimistic one, where a conflict
+   * shows at the commit.
+   */
+  lock(keys: Iterable<KeyIn<K>>, options?: LockOptions): Promise<void>;
+  /**
+   * Locks a key and reads its newest value in one step. In a pessimistic transaction that may be newer
+   * than what {@linkcode Reader.get} sees.
+   */
+  getForUpdate(key: KeyIn<K>, options?: ReadLockOptions): Promise<ValueOut<V> | undefined>;
+  /** Locks a key and tells whether it has a value, which does not travel. */
+  hasForUpdate(key: KeyIn<K>, options?: ReadLockOptions): Promise<boolean>;
+  /** As {@linkcode Transaction.getForUpdate}, for many keys: all of them are locked, or none. */
+  batchGetForUpdate(
+    keys: Iterable<KeyIn<K>>,
+    options?: ReadLockOptions,
+  ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>>;
+
+  /** Marks a place in the writes. */
+  savepoint(): Savepoint;
+  /** Undoes every write after the place; locks stay. */
+  rollbackTo(savepoint: Savepoint): void;
+  /**
+   * Runs a part of the transaction whose writes are undone if it fails. Locks stay, and are released
+   * with the transaction.
+   */
+  statement<T>(body: () => Promise<T> | T): Promise<T>;
+
+  /**
+   * A view of the keys that begin with `prefix`, with codecs of its own. It is the same transaction.
+   *
+   * @example Typed keys and values
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { codec } from "@tikv/client";
+   * await client.transaction((txn) => {
+   *   const ages = txn.sub("age/", { key: codec.utf8, value: codec.uint64 });
+   *   ages.put("ada", 36n);
+   * });
+   * const snapshot = await client.snapshot();
+   * assert.equal(await snapshot.has("age/ada"), true);
+   * ```
+   */
+  sub<K2 extends KeyCodec<unknown> = K, V2 extends Codec<unknown> = V>(
+    prefix: KeyInput,
+    codecs?: ViewCodecs<K2, V2>,
+  ): Transaction<K2, V2>;
+
+  /**
+   * Commits. It resolves when the writes are visible to everybody who begins afterwards. Called again
+   * it is the same commit.
+   *
+   * It fails with `undetermined` when the answer that decides was lost, also by an abort; with any
+   * other error the transaction is rolled back. In `client.transaction()` it is called when the body
+   * is done.
+   */
+  commit(options?: CallOptions): Promise<CommitResult>;
+  /** Forgets the writes and releases the locks. Called again it is the same rollback. */
+  rollback(options?: CallOptions): Promise<void>;
+}

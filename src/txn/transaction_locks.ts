@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Locking as a transaction does it: in an optimistic one that is a note for the commit.
+
+import type { Operation } from "../async/operation.ts";
+import { compareBytes } from "../bytes/compare.ts";
+import { KeyMap, KeySet } from "../bytes/key_map.ts";
+import { TikvError } from "../errors.ts";
+import { hasFlag, KEY_FLAG } from "./key_flags.ts";
+import type { LockTarget } from "./pessimistic_request.ts";
+import type { TransactionCore } from "./transaction_core.ts";
+import { readMany } from "./transaction_reads.ts";
+
+/** What is locked, and what is to be known of it. */
+export interface LockRequest {
+  readonly keys: readonly Uint8Array[];
+  readonly waitMs: number;
+  readonly isShared: boolean;
+  readonly wants: "nothing" | "existence" | "values";
+  readonly onlyIfExists: boolean;
+}
+
+/** What is known of a key that was locked. */
+export interface LockedValue {
+  readonly exists: boolean;
+  /** Undefined when it was not asked for, or there is none. */
+  readonly value: Uint8Array | undefined;
+}
+
+/** Locks keys, and tells of them what was asked for. The transaction's own writes count. */
+export async function lockKeys(
+  core: TransactionCore,
+  request: LockRequest,
+  operation: Operation,
+): Promise<KeyMap<LockedValue>> {
+  const keys = [...new KeySet(request.keys)].sort(compareBytes);
+  return core.settings.isPessimistic
+    ? await lockNow(core, { ...request, keys }, operation)
+    : await lockLater(core, { ...request, keys }, operation);
+}
+
+async function lockLater(
+  core: TransactionCore,
+  { keys, isShared, wants, onlyIfExists }: LockRequest,
+  operation: Operation,
+): Promise<KeyMap<LockedValue>> {
+  if (isShared) {
+    throw new TikvError("misuse", "Cannot lock in share mode: the transaction is optimistic");
+  }
+  const found = wants === "nothing" && !onlyIfExists
+    ? new KeyMap<Uint8Array>()
+    : await readMany(core, keys, operation);
+  core.assertActive("lock keys");
+  const locked = new KeyMap<LockedValue>();
+  for (const key of keys) {
+    const value = found.get(key);
+    if (!onlyIfExists || value !== undefined) core.buffer.updateFlags(key, ["locked"]);
+    locked.set(key, { exists: value !== undefined, value });
+  }
+  return locked;
+}
+
+async function lockNow(
+  core: TransactionCore,
+  { keys, waitMs, isShared, wants, onlyIfExists }: LockRequest,
+  operation: Operation,
+): Promise<KeyMap<LockedValue>> {
+  const { buffer, locks } = core;
+  const targets: LockTarget[] = [];
+  const known: Uint8Array[] = [];
+  for (const key of keys) {
+    const held = locks.heldLock(key);
+    if (held === undefined) {
+      // Room for what is to be noted of it is made sure of while there is no lock yet.
+      if (!onlyIfExists) buffer.updateFlags(key, []);
+      targets.push({ key, shouldNotExist: isInsert(core, key) });
+    } else if (held.isShared && !isShared) {
+      throw new TikvError(
+        "misuse",
+        "Cannot lock the key: the transaction has it in share mode, which cannot be changed",
+      );
+    } else {
+      known.push(key);
+    }
+  }
+  const values = wants === "values" || onlyIfExists;
+  const locked = await locks.lock(targets, {
+    waitMs,
+    isShared,
+    returnsValues: values,
+    // What a later insert has to know; a lock that is held is not asked for again.
+    checksExistence: !values,
+    locksOnlyIfExists: onlyIfExists,
+  }, operation);
+  const result = new KeyMap<LockedValue>();
+  for (const { target, exists = false, value } of locked) {
+    if (exists || !onlyIfExists) {
+      buffer.updateFlags(target.key, [
+        isShared ? "locked-in-share-mode" : "locked",
+        exists ? "locked-value-exists" : "locked-value-missing",
+      ]);
+    }
+    result.set(target.key, { exists, value });
+  }
+  if (wants !== "nothing" && known.length > 0) {
+    // Nobody has written them since they were locked.
+    const found = await readMany(core, known, operation, locks.forUpdateTs);
+    for (const key of known) {
+      const value = found.get(key);
+      result.set(key, { exists: value !== undefined, value });
+    }
+  }
+  overlay(core, result);
+  return result;
+}
+
+/** What the transaction has written itself is what it sees. */
+function overlay({ buffer }: TransactionCore, result: KeyMap<LockedValue>): void {
+  for (const key of result.keys()) {
+    const pending = buffer.get(key);
+    if (pending?.kind === "value") result.set(key, { exists: true, value: pending.value });
+    else if (pending?.kind === "tombstone") result.set(key, { exists: false, value: undefined });
+  }
+}
+
+function isInsert({ buffer }: TransactionCore, key: Uint8Array): boolean {
+  return hasFlag(buffer.flags(key) ?? 0, KEY_FLAG.presumeNotExists);
+}

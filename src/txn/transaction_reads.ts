@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads of a transaction: what it has written itself, over what was there when it began.
+
+import type { Operation } from "../async/operation.ts";
+import { KeyMap } from "../bytes/key_map.ts";
+import type { Entry, Timestamp } from "../types.ts";
+import type { PageCalls, SnapshotScan } from "./snapshot_scan.ts";
+import type { TransactionCore } from "./transaction_core.ts";
+
+/** Reads one key. */
+export async function readOne(
+  { buffer, snapshot }: TransactionCore,
+  key: Uint8Array,
+  operation: Operation,
+): Promise<Uint8Array | undefined> {
+  const pending = buffer.get(key);
+  if (pending?.kind === "value") return pending.value;
+  return pending?.kind === "tombstone" ? undefined : await snapshot.get(key, operation);
+}
+
+/** Reads many keys; those without a value are not in the map. `ts` is for keys that are locked. */
+export async function readMany(
+  core: TransactionCore,
+  keys: readonly Uint8Array[],
+  operation: Operation,
+  ts?: bigint,
+): Promise<KeyMap<Uint8Array>> {
+  const own = new KeyMap<Uint8Array>();
+  const rest: Uint8Array[] = [];
+  for (const key of keys) {
+    const pending = core.buffer.get(key);
+    if (pending?.kind === "value") own.set(key, pending.value);
+    else if (pending?.kind !== "tombstone") rest.push(key);
+  }
+  if (rest.length === 0) return own;
+  const snapshot = ts === undefined ? core.snapshot : core.snapshotAt(ts as Timestamp);
+  const found = await snapshot.batchGet(rest, operation);
+  const all = new KeyMap<Uint8Array>();
+  for (const key of keys) {
+    const value = own.get(key) ?? found.get(key);
+    if (value !== undefined) all.set(key, value);
+  }
+  return all;
+}
+
+/** What was there at one timestamp, in bytes. */
+export interface SnapshotSource {
+  get(key: Uint8Array, operation: Operation): Promise<Uint8Array | undefined>;
+  /** Those without a value are not in the map. */
+  batchGet(keys: readonly Uint8Array[], operation: Operation): Promise<KeyMap<Uint8Array>>;
+  /** The pages of a range, read one ahead. */
+  scanPages(scan: SnapshotScan, calls: PageCalls): AsyncGenerator<readonly Entry[], void, undefined>;
+}

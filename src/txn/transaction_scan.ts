@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scans of a transaction: what it has written itself, over what was there when it began.
+
+import { EMPTY } from "../bytes/concat.ts";
+import { compareBytes } from "../bytes/compare.ts";
+import { keyAfter, type KeyRange } from "../bytes/key_range.ts";
+import { eitherOf, startOperation } from "../plan/session.ts";
+import type { Entry } from "../types.ts";
+import type { BufferEntry, BufferView } from "./pending_write.ts";
+import type { ReadScanOptions } from "./reader.ts";
+import { type CheckedScan, checkReadScan } from "./snapshot_options.ts";
+import type { TransactionCore } from "./transaction_core.ts";
+
+/** How a scan of a transaction is called. */
+export interface TransactionScan {
+  /** For errors and spans. */
+  readonly name: string;
+  readonly options: ReadScanOptions | undefined;
+  readonly isKeysOnly: boolean;
+}
+
+/** Checks a scan at once; what it returns begins one pass over the range. */
+export function scanPagesOf(
+  core: TransactionCore,
+  range: KeyRange,
+  { name, options, isKeysOnly }: TransactionScan,
+): () => AsyncGenerator<readonly Entry[], void, undefined> {
+  const checked = checkReadScan(options);
+  const { timeoutMs, signal } = options ?? {};
+  const read = (part: KeyRange, limit: number): AsyncGenerator<readonly Entry[], void, undefined> => {
+    const defaults = core.defaults;
+    return core.snapshot.scanPages({ ...checked, range: part, limit, isKeysOnly }, {
+      signal: eitherOf(defaults.signal, signal),
+      startOperation: (either) =>
+        startOperation(core.txn.session, {
+          name,
+          options: { timeoutMs },
+          defaults: { ...defaults, signal: either },
+        }),
+    });
+  };
+  return () => unionPages(core, range, { ...checked, name, isKeysOnly, read });
+}
+
+interface UnionScan extends CheckedScan {
+  readonly name: string;
+  readonly isKeysOnly: boolean;
+  /** Pages of what was there when the transaction began. */
+  readonly read: (range: KeyRange, limit: number) => AsyncGenerator<readonly Entry[], void, undefined>;
+}
+
+/**
+ * The pages of both. Each is put together in one go when it is asked for: writes that are made while
+ * one is worked on show from the next one on.
+ */
+async function* unionPages(
+  core: TransactionCore,
+  range: KeyRange,
+  scan: UnionScan,
+): AsyncGenerator<readonly Entry[], void, undefined> {
+  let rest: KeyRange | undefined = range;
+  let wanted = scan.limit;
+  let remaining = scan.limit;
+  while (rest !== undefined && remaining > 0) {
+    const pages = scan.read(rest, wanted);
+    let seen = 0;
+    try {
+      for (;;) {
+        core.assertActive(scan.name);
+        const { done, value: page } = await core.track(scan.name, () => pages.next());
+        core.assertActive(scan.name);
+        // Behind the last key of a page there may be more; behind the last page there is not, unless
+        // the limit ended it.
+        const last: Uint8Array | undefined = done === true ? undefined : page.at(-1)?.key;
+        if (done === true && seen >= wanted) break;
+        const part: KeyRange = last === undefined ? rest : upTo(last, rest, scan.isReverse);
+        for (
+          const merged of mergedPages(core.buffer, part, { ...scan, limit: remaining, page: page ?? [] })
+        ) {
+          remaining -= merged.length;
+          yield merged;
+          core.assertActive(scan.name);
+        }
+        if (done === true || remaining <= 0) return;
+        seen += page.length;
+        rest = last === undefined ? undefined : beyond(last, rest, scan.isReverse);
+        if (rest === undefined) return;
+      }
+    } finally {
+      await pages.return();
+    }
+    // What was deleted here made it come out short. More at a time, so that few rounds are enough.
+    wanted *= 2;
+  }
+}
+
+interface MergeOptions extends CheckedScan {
+  readonly isKeysOnly: boolean;
+  /** All that was there in the range. */
+  readonly page: readonly Entry[];
+}
+
+/** What is in a range, as pages of bounded size; the caller may write between two of them. */
+function* mergedPages(
+  buffer: BufferView,
+  range: KeyRange,
+  { page, limit, batchSize = MAX_PAGE_KEYS, isReverse, isKeysOnly }: MergeOptions,
+): Generator<readonly Entry[], void, undefined> {
+  let rest: KeyRange | undefined = range;
+  let from = 0;
+  let remaining = limit;
+  while (rest !== undefined && remaining > 0) {
+    const merged: Entry[] = [];
+    const room = Math.min(batchSize, remaining);
+    const pending = buffer.entries(rest, { reverse: isReverse })[Symbol.iterator]();
+    let own = pending.next();
+    while (merged.length < room) {
+      const there = page[from];
+      const order = orderOf(own.done === true ? undefined : own.value, there, isReverse);
+      if (order === undefined) break;
+      if (order >= 0) from++;
+      if (order > 0) {
+        if (there !== undefined) merged.push(there);
+        continue;
+      }
+      const { key, write } = own.value as BufferEntry;
+      if (write.kind === "value") {
+        merged.push({ key: key.slice(), value: isKeysOnly ? EMPTY : write.value.slice() });
+      }
+      own = pending.next();
+    }
+    pending.return?.(undefined);
+    const last: Uint8Array | undefined = merged.at(-1)?.key;
+    if (last === undefined) return;
+    yield merged;
+    remaining -= merged.length;
+    rest = beyond(last, rest, isReverse);
+    // What was skipped because it is overwritten or deleted is before the last key, or equal to it.
+    while (from < page.length && isPassed(page[from], last, isReverse)) from++;
+  }
+}
+
+/** Below 0: the buffer's entry is next; above 0: the other one; 0: both are of one key. */
+function orderOf(
+  own: BufferEntry | undefined,
+  there: Entry | undefined,
+  isReverse: boolean,
+): number | undefined {
+  if (own === undefined) return there === undefined ? undefined : 1;
+  if (there === undefined) return -1;
+  const order = compareBytes(own.key, there.key);
+  return isReverse ? -order : order;
+}
+
+function isPassed(entry: Entry | undefined, last: Uint8Array, isReverse: boolean): boolean {
+  if (entry === undefined) return false;
+  const order = compareBytes(entry.key, last);
+  return isReverse ? order >= 0 : order <= 0;
+}
+
+/** The part of a range until a key, with it. */
+function upTo(key: Uint8Array, { start, end }: KeyRange, isReverse: boolean): KeyRange {
+  return isReverse ? { start: key, end } : { start, end: keyAfter(key) };
+}
+
+/** The part of a range behind a key. */
+function beyond(key: Uint8Array, { start, end }: KeyRange, isReverse: boolean): KeyRange | undefined {
+  // An exclusive end that is empty would be unbounded; nothing comes before the empty key.
+  if (isReverse) return key.length === 0 ? undefined : { start, end: key };
+  return { start: keyAfter(key), end };
+}
+
+// Entries of the buffer alone are in memory anyway; more at a time would only hold up the others.
+const MAX_PAGE_KEYS = 1_024;
