@@ -91,7 +91,8 @@ export function checkMethods(name: string, value: unknown, methods: readonly str
   }
 }
 
-function nearestName(name: string, known: ReadonlySet<string>): string | undefined {
+/** The known name that is most like one that is not, if any is near. */
+export function nearestName(name: string, known: ReadonlySet<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {

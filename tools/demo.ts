@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { codec, connect } from "../mod.ts";
-import type { Client, ClientEvent } from "../mod.ts";
+import type { Client, ClientEvent, Raw } from "../mod.ts";
 import { Playground } from "../src/playground/mod.ts";
 import { SeededRandom } from "../src/testing/mod.ts";
 import { LoadError, type Row, rowsOf } from "./demo_rows.ts";
@@ -57,13 +57,17 @@ async function disturb(cluster: Playground, rows: readonly Row[], random: Seeded
   await cluster.moveLeader(`demo/${random.pick(rows).key}`);
 }
 
+function tableOf(client: Client): Raw<typeof codec.utf8, typeof codec.bytes> {
+  return client.raw.sub("demo/", { key: codec.utf8, value: codec.bytes });
+}
+
 async function load(
   client: Client,
   cluster: Playground,
   report: Report,
   rows: readonly Row[],
 ): Promise<void> {
-  const table = client.raw.sub("demo/", { key: codec.utf8, value: codec.bytes });
+  const table = tableOf(client);
   const random = new SeededRandom(7);
   const progress = new Progress("load", rows.length);
   const started = performance.now();
@@ -83,7 +87,7 @@ async function readBack(
   report: Report,
   rows: readonly Row[],
 ): Promise<void> {
-  const table = client.raw.sub("demo/", { key: codec.utf8, value: codec.bytes });
+  const table = tableOf(client);
   const random = new SeededRandom(11);
   const progress = new Progress("read", rows.length);
   const started = performance.now();
@@ -115,7 +119,7 @@ async function scan(
   report: Report,
   rows: readonly Row[],
 ): Promise<void> {
-  const table = client.raw.sub("demo/", { key: codec.utf8, value: codec.bytes });
+  const table = tableOf(client);
   for (const reverse of [false, true]) {
     const started = performance.now();
     let at = reverse ? rows.length - 1 : 0;

@@ -3,14 +3,7 @@
 // installing it first where it is missing.
 
 import { join } from "node:path";
-import { runtimeBinary, type RuntimeName, VERSIONS } from "./runtimes.ts";
-
-const RUNTIME_ARGUMENTS: Readonly<Record<RuntimeName, readonly string[]>> = {
-  deno: ["run", "-A", "--quiet"],
-  bun: ["run"],
-  node: ["--no-warnings"],
-  node22: ["--no-warnings"],
-};
+import { runtimeBinary, type RuntimeName, SCRIPT_ARGUMENTS, VERSIONS } from "./runtimes.ts";
 
 function isRuntime(name: string): name is RuntimeName {
   return name === "deno" || Object.hasOwn(VERSIONS, name);
@@ -32,7 +25,7 @@ if (at >= 0) {
 const initial = Deno.env.get("INIT_CWD");
 const script = join(import.meta.dirname ?? ".", "demo.ts");
 const { code } = await new Deno.Command(await runtimeBinary(runtime), {
-  args: [...RUNTIME_ARGUMENTS[runtime], script, ...args],
+  args: [...SCRIPT_ARGUMENTS[runtime], script, ...args],
   // A task runs in the project's folder; a path means what it means where the user stands.
   ...(initial === undefined ? {} : { cwd: initial }),
   stdin: "null",

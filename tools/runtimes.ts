@@ -15,6 +15,14 @@ export const VERSIONS = { bun: "1.4.5", node: "24.21.0", node22: "22.23.3" } as 
 /** A runtime that the suites run in. */
 export type RuntimeName = "deno" | keyof typeof VERSIONS;
 
+/** The arguments in front of a script that each runtime runs. */
+export const SCRIPT_ARGUMENTS: Readonly<Record<RuntimeName, readonly string[]>> = {
+  deno: ["run", "-A", "--quiet"],
+  bun: ["run"],
+  node: ["--no-warnings"],
+  node22: ["--no-warnings"],
+};
+
 interface Package {
   readonly name: string;
   readonly binary: string;

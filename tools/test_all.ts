@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { hasGo, startCluster } from "./real_cluster.ts";
 import { parseJunit } from "./junit.ts";
-import { CACHE_DIR, runtimeBinary, type RuntimeName } from "./runtimes.ts";
+import { CACHE_DIR, runtimeBinary, type RuntimeName, SCRIPT_ARGUMENTS } from "./runtimes.ts";
 
 const ROOT = join(import.meta.dirname ?? ".", "..");
 const RUNTIMES: readonly RuntimeName[] = ["deno", "bun", "node"];
@@ -235,14 +235,8 @@ function demoStep(runtime: RuntimeName): Step {
   return {
     name: `demo (${runtime})`,
     run: async () => {
-      const runtimeFlag = runtime === "deno"
-        ? ["run", "-A"]
-        : runtime === "bun"
-        ? ["run"]
-        : ["--no-warnings"];
-      const code = await run(await runtimeBinary(runtime), [...runtimeFlag, "tools/demo.ts", "src/rpc"], {
-        quiet: true,
-      });
+      const args = [...SCRIPT_ARGUMENTS[runtime], "tools/demo.ts", "src/rpc"];
+      const code = await run(await runtimeBinary(runtime), args, { quiet: true });
       return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
     },
   };

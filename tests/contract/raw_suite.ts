@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { codec, type Raw, TikvError } from "../../mod.ts";
 import { concatBytes } from "../../src/bytes/concat.ts";
 import { crc64 } from "../../src/bytes/crc64.ts";
+import { hasKind } from "../helpers/has_kind.ts";
 import { type Backend, contract } from "./backend.ts";
 
 const TEXT = new TextDecoder();
@@ -15,14 +16,6 @@ function bytes(text: string): Uint8Array {
 
 function texts(keys: Iterable<Uint8Array>): string[] {
   return Array.from(keys, (key) => TEXT.decode(key));
-}
-
-function hasKind(kind: string): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(TikvError.is(error), `expected a TikvError of kind "${kind}", got ${error}`);
-    assert.equal(error.kind, kind, error.message);
-    return true;
-  };
 }
 
 /** Registers the tests of single keys and batches. */

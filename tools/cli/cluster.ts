@@ -3,8 +3,9 @@
 
 import { logicalOf, physicalMsOf } from "../../src/types.ts";
 import type { Pd } from "../../src/pd/mod.ts";
-import { type CommandLine, numberOf, textOf, UsageError } from "./options.ts";
-import { json, parseBytes, showBytes, table } from "./output.ts";
+import { type CommandLine, numberOf } from "./options.ts";
+import { json, showBytes, table } from "./output.ts";
+import { rangeOf } from "./range.ts";
 
 const REGION_LIMIT = 100;
 
@@ -12,19 +13,9 @@ const REGION_LIMIT = 100;
 export type PdCommand = (pd: Pd, line: CommandLine) => Promise<void>;
 
 async function regions(pd: Pd, line: CommandLine): Promise<void> {
-  const prefix = textOf(line, "prefix");
-  const start = textOf(line, "start");
-  const end = textOf(line, "end");
-  if (prefix !== undefined && (start !== undefined || end !== undefined)) {
-    throw new UsageError("--prefix does not go with --start and --end");
-  }
-  const range = prefix !== undefined ? { prefix: parseBytes(prefix, line.keys) } : {
-    ...(start === undefined ? {} : { start: parseBytes(start, line.keys) }),
-    ...(end === undefined ? {} : { end: parseBytes(end, line.keys) }),
-  };
   const limit = numberOf(line, "limit") ?? REGION_LIMIT;
   const found = [];
-  for await (const region of pd.regions(range)) {
+  for await (const region of pd.regions(rangeOf(line) ?? {})) {
     found.push(region);
     if (found.length >= limit) break;
   }

@@ -4,9 +4,10 @@
 import { createReadStream } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { type Client, type PutOptions, type RangeInput, type Raw } from "../../mod.ts";
+import { type Client, type PutOptions, type Raw } from "../../mod.ts";
 import { type CommandLine, numberOf, textOf, UsageError } from "./options.ts";
 import { json, parseBytes, showBytes, table } from "./output.ts";
+import { rangeOf } from "./range.ts";
 
 /** What a command ends with: 0 done, 1 not there (see the help for the others). */
 export type ExitCode = 0 | 1;
@@ -25,23 +26,6 @@ function rawOf(client: Client, line: CommandLine): Raw {
 function keyOf(line: CommandLine, text: string | undefined): Uint8Array {
   if (text === undefined) throw new UsageError(`${line.command} needs a KEY`);
   return parseBytes(text, line.keys);
-}
-
-function rangeOf(line: CommandLine): RangeInput | undefined {
-  const prefix = textOf(line, "prefix");
-  const start = textOf(line, "start");
-  const end = textOf(line, "end");
-  if (prefix !== undefined) {
-    if (start !== undefined || end !== undefined) {
-      throw new UsageError("--prefix does not go with --start and --end");
-    }
-    return { prefix: parseBytes(prefix, line.keys) };
-  }
-  if (start === undefined && end === undefined) return undefined;
-  return {
-    ...(start === undefined ? {} : { start: parseBytes(start, line.keys) }),
-    ...(end === undefined ? {} : { end: parseBytes(end, line.keys) }),
-  };
 }
 
 function ttlOf(line: CommandLine): PutOptions {

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import type { ApiVersion, ConnectOptions } from "../../mod.ts";
+import { nearestName } from "../../src/options.ts";
 import { type Encoding, ENCODINGS } from "./output.ts";
 
 /** A mistake on the command line; the program ends with code 2. */
@@ -165,22 +166,8 @@ async function fileOf(line: CommandLine, name: OptionName): Promise<string | und
   }
 }
 
-/** `, did you mean …?` for a name that is one or two letters off; empty otherwise. */
+/** `, did you mean …?` when a known name is near; empty otherwise. */
 export function suggestion(name: string, known: readonly string[], prefix = ""): string {
-  const near = known.map((other) => ({ other, distance: distance(name, other) }))
-    .filter((one) => one.distance <= 2).sort((a, b) => a.distance - b.distance)[0];
-  return near === undefined ? "" : `, did you mean "${prefix}${near.other}"?`;
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, swap));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  const near = nearestName(name, new Set(known));
+  return near === undefined ? "" : `, did you mean "${prefix}${near}"?`;
 }
