@@ -2,7 +2,7 @@
 // Puts this client under the loads that `bench/go` puts client-go under. Each line of the standard
 // input is a phase ("get 256 1": operation, callers, seconds); each line out is a result.
 //
-//   public  `connect()` and `client.raw`: region cache, deadline, retries, all that a user gets
+//   public  `connect()` and its calls: region cache, deadline, retries, all that a user gets
 //   bare    a batch stream straight on the transport: the ceiling of what the layers above can reach
 
 import process from "node:process";
@@ -20,10 +20,11 @@ import {
   SCAN_ROWS,
   VALUE,
 } from "./load.ts";
+import { isTxnLoad, txnLoad } from "./txn_load.ts";
 
 /** A client under load. */
 interface Subject {
-  call(operation: string): Call;
+  call(operation: string): Call | Promise<Call>;
   close(): Promise<void>;
 }
 
@@ -34,7 +35,7 @@ function key(turn: number): Uint8Array {
 }
 
 async function publicClient(pd: string): Promise<Subject> {
-  const client = await connect(pd);
+  const client = await connect(pd, { mode: "mixed" });
   const { raw } = client;
   const calls: Readonly<Record<string, Call>> = {
     get: (turn) => raw.get(key(turn)),
@@ -46,7 +47,10 @@ async function publicClient(pd: string): Promise<Subject> {
     scan: (turn) => raw.scan({ start: key(turn) }, { limit: SCAN_ROWS }).toArray(),
   };
   return {
-    call: (operation) => calls[operation] ?? unknownOperation(operation),
+    async call(operation): Promise<Call> {
+      if (!isTxnLoad(operation)) return calls[operation] ?? unknownOperation(operation);
+      return txnLoad(client, operation, { keys, ts: await client.pd.timestamp() });
+    },
     close: () => client.close(),
   };
 }
@@ -79,7 +83,7 @@ const subject = options.client === "bare" ? await bareStream(options.pd) : await
 try {
   for await (const line of createInterface({ input: process.stdin })) {
     const phase = parsePhase(line);
-    const result = await measure(options.client, subject.call(phase.operation), phase);
+    const result = await measure(options.client, await subject.call(phase.operation), phase);
     console.log(JSON.stringify(result));
   }
 } finally {

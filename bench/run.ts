@@ -14,6 +14,7 @@ const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     full: { type: "boolean", default: false },
+    txn: { type: "boolean", default: false },
     runtimes: { type: "string", default: "deno,bun,node" },
     operations: { type: "string" },
     callers: { type: "string" },
@@ -28,10 +29,18 @@ const { values: options } = parseArgs({
 const ALL_CALLERS = [1, 16, 256, 2048] as const;
 const ALL_OPERATIONS = ["get", "put", "batchGet", "scan"] as const;
 
+const TXN_OPERATIONS = [
+  "snapshotGet",
+  "snapshotBatchGet",
+  "snapshotScan",
+  ...["1pc", "async", "2pc", "pessimistic"].flatMap((path) => [`txn1-${path}`, `txn10-${path}`]),
+] as const;
+
 /** All callers for `get`, 256 for the rest; `--quick` is the line that the goal is set for. */
 function phases(): Phase[] {
   const seconds = Number(options.seconds);
-  const operations = options.operations?.split(",") ?? (options.quick ? ["get"] : [...ALL_OPERATIONS]);
+  const all = options.txn ? TXN_OPERATIONS : ALL_OPERATIONS;
+  const operations = options.operations?.split(",") ?? (options.quick ? ["get"] : [...all]);
   const chosen = options.callers?.split(",").map(Number);
   return operations.flatMap((operation) => {
     const callers = chosen ?? (options.quick || (operation !== "get" && !options.full) ? [256] : ALL_CALLERS);

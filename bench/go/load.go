@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/pingcap/log"
 	"github.com/tikv/client-go/v2/rawkv"
+	"github.com/tikv/client-go/v2/txnkv"
 	"go.uber.org/zap"
 )
 
@@ -47,15 +49,14 @@ type result struct {
 func load(arguments []string) {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	pd := flags.String("pd", "127.0.0.1:2379", "PD address")
-	operation := flags.String("operation", "get", "get, put, batchGet or scan; - reads phases from the standard input")
+	operation := flags.String("operation", "get", "get, put, batchGet, scan, or one of txn_load.go; - reads phases from the standard input")
 	callers := flags.Int("callers", 256, "how many goroutines call")
 	seconds := flags.Float64("seconds", 2, "how long to measure; a quarter of it is warm-up before")
 	check(flags.Parse(arguments))
 	log.ReplaceGlobals(zap.NewNop(), &log.ZapProperties{})
 
-	client, err := rawkv.NewClientWithOpts(context.Background(), []string{*pd})
-	check(err)
-	defer client.Close()
+	client := &subject{pd: *pd}
+	defer client.close()
 	keys := make([][]byte, keyCount)
 	for i := range keys {
 		keys[i] = benchKey(i)
@@ -75,7 +76,7 @@ func load(arguments []string) {
 
 func report(line result) { check(json.NewEncoder(os.Stdout).Encode(line)) }
 
-func measure(client *rawkv.Client, keys [][]byte, operation string, callers int, seconds float64) result {
+func measure(client *subject, keys [][]byte, operation string, callers int, seconds float64) result {
 	call, err := caller(client, keys, operation)
 	check(err)
 	runPhase(call, callers, seconds/4)
@@ -92,7 +93,44 @@ func measure(client *rawkv.Client, keys [][]byte, operation string, callers int,
 	}
 }
 
-func caller(client *rawkv.Client, keys [][]byte, operation string) (func(turn int) error, error) {
+// subject connects in the mode that is asked for.
+type subject struct {
+	pd  string
+	raw *rawkv.Client
+	txn *txnkv.Client
+}
+
+func (s *subject) close() {
+	if s.raw != nil {
+		s.raw.Close()
+	}
+	if s.txn != nil {
+		s.txn.Close()
+	}
+}
+
+func caller(s *subject, keys [][]byte, operation string) (func(turn int) error, error) {
+	if strings.HasPrefix(operation, "txn") || strings.HasPrefix(operation, "snapshot") {
+		if s.txn == nil {
+			client, err := txnkv.NewClient([]string{s.pd})
+			if err != nil {
+				return nil, err
+			}
+			s.txn = client
+		}
+		return txnCaller(s.txn, keys, operation)
+	}
+	if s.raw == nil {
+		client, err := rawkv.NewClientWithOpts(context.Background(), []string{s.pd})
+		if err != nil {
+			return nil, err
+		}
+		s.raw = client
+	}
+	return rawCaller(s.raw, keys, operation)
+}
+
+func rawCaller(client *rawkv.Client, keys [][]byte, operation string) (func(turn int) error, error) {
 	ctx := context.Background()
 	key := func(turn int) []byte { return keys[turn%keyCount] }
 	switch operation {

@@ -9,12 +9,14 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
 	"github.com/pingcap/kvproto/pkg/tikvpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -24,6 +26,8 @@ const (
 	clusterID = 7_000_000_000_000_000_001
 	regionID  = 4
 	storeID   = 1
+	// The low bits of a timestamp count within a millisecond.
+	logicalBits = 18
 )
 
 // PD and store share one port: a client sees two services at one address.
@@ -40,6 +44,9 @@ func serve(arguments []string) {
 	)
 	pdpb.RegisterPDServer(server, &placementDriver{address: bound})
 	tikvpb.RegisterTikvServer(server, &store{})
+	stub := &etcd{address: bound}
+	etcdserverpb.RegisterClusterServer(server, stub)
+	etcdserverpb.RegisterKVServer(server, stub)
 	healthpb.RegisterHealthServer(server, health.NewServer())
 
 	signals := make(chan os.Signal, 1)
@@ -55,6 +62,8 @@ func serve(arguments []string) {
 type placementDriver struct {
 	pdpb.UnimplementedPDServer
 	address string
+	mutex   sync.Mutex
+	last    uint64
 }
 
 func (p *placementDriver) header() *pdpb.ResponseHeader {
@@ -86,21 +95,28 @@ func (p *placementDriver) GetMembers(context.Context, *pdpb.GetMembersRequest) (
 }
 
 func (p *placementDriver) Tso(stream pdpb.PD_TsoServer) error {
-	logical := int64(0)
 	for {
 		request, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		logical += int64(request.Count)
+		last := p.nextTimestamp(uint64(request.Count))
 		answer := &pdpb.TsoResponse{
 			Header: p.header(), Count: request.Count,
-			Timestamp: &pdpb.Timestamp{Physical: time.Now().UnixMilli(), Logical: logical & 0x3ffff},
+			Timestamp: &pdpb.Timestamp{Physical: int64(last >> logicalBits), Logical: int64(last & (1<<logicalBits - 1))},
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
 	}
+}
+
+// The last of so many timestamps; clients end the process when time goes back.
+func (p *placementDriver) nextTimestamp(count uint64) uint64 {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.last = max(p.last, uint64(time.Now().UnixMilli())<<logicalBits) + count
+	return p.last
 }
 
 func (p *placementDriver) IsBootstrapped(context.Context, *pdpb.IsBootstrappedRequest) (*pdpb.IsBootstrappedResponse, error) {
@@ -117,6 +133,11 @@ func (p *placementDriver) GetAllStores(context.Context, *pdpb.GetAllStoresReques
 
 func (p *placementDriver) GetClusterConfig(context.Context, *pdpb.GetClusterConfigRequest) (*pdpb.GetClusterConfigResponse, error) {
 	return &pdpb.GetClusterConfigResponse{Header: p.header(), Cluster: &metapb.Cluster{Id: clusterID, MaxPeerCount: 1}}, nil
+}
+
+// Nothing is ever collected.
+func (p *placementDriver) GetGCState(context.Context, *pdpb.GetGCStateRequest) (*pdpb.GetGCStateResponse, error) {
+	return &pdpb.GetGCStateResponse{Header: p.header(), GcState: &pdpb.GCState{}}, nil
 }
 
 func (p *placementDriver) GetRegion(context.Context, *pdpb.GetRegionRequest) (*pdpb.GetRegionResponse, error) {

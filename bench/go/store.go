@@ -24,6 +24,12 @@ var (
 	didPut = &tikvpb.BatchCommandsResponse_Response{
 		Cmd: &tikvpb.BatchCommandsResponse_Response_RawPut{RawPut: &kvrpcpb.RawPutResponse{}},
 	}
+	gotTxnValue = &tikvpb.BatchCommandsResponse_Response{
+		Cmd: &tikvpb.BatchCommandsResponse_Response_Get{Get: &kvrpcpb.GetResponse{Value: value}},
+	}
+	didCommit = &tikvpb.BatchCommandsResponse_Response{
+		Cmd: &tikvpb.BatchCommandsResponse_Response_Commit{Commit: &kvrpcpb.CommitResponse{}},
+	}
 	didDelete = &tikvpb.BatchCommandsResponse_Response{
 		Cmd: &tikvpb.BatchCommandsResponse_Response_RawDelete{RawDelete: &kvrpcpb.RawDeleteResponse{}},
 	}
@@ -87,20 +93,80 @@ func answer(command *tikvpb.BatchCommandsRequest_Request) (*tikvpb.BatchCommands
 	case *tikvpb.BatchCommandsRequest_Request_Empty:
 		return didNothing, nil
 	default:
+		return answerTxn(command)
+	}
+}
+
+func answerTxn(command *tikvpb.BatchCommandsRequest_Request) (*tikvpb.BatchCommandsResponse_Response, error) {
+	switch body := command.Cmd.(type) {
+	case *tikvpb.BatchCommandsRequest_Request_Get:
+		return gotTxnValue, nil
+	case *tikvpb.BatchCommandsRequest_Request_BatchGet:
+		pairs := pairsOf(body.BatchGet.Keys)
+		return &tikvpb.BatchCommandsResponse_Response{
+			Cmd: &tikvpb.BatchCommandsResponse_Response_BatchGet{BatchGet: &kvrpcpb.BatchGetResponse{Pairs: pairs}},
+		}, nil
+	case *tikvpb.BatchCommandsRequest_Request_Scan:
+		pairs := rows[:min(int(body.Scan.Limit), maxScanRows)]
+		return &tikvpb.BatchCommandsResponse_Response{
+			Cmd: &tikvpb.BatchCommandsResponse_Response_Scan{Scan: &kvrpcpb.ScanResponse{Pairs: pairs}},
+		}, nil
+	case *tikvpb.BatchCommandsRequest_Request_Prewrite:
+		return &tikvpb.BatchCommandsResponse_Response{
+			Cmd: &tikvpb.BatchCommandsResponse_Response_Prewrite{Prewrite: prewrite(body.Prewrite)},
+		}, nil
+	case *tikvpb.BatchCommandsRequest_Request_Commit:
+		return didCommit, nil
+	case *tikvpb.BatchCommandsRequest_Request_PessimisticLock:
+		return &tikvpb.BatchCommandsResponse_Response{
+			Cmd: &tikvpb.BatchCommandsResponse_Response_PessimisticLock{PessimisticLock: lock(body.PessimisticLock)},
+		}, nil
+	default:
 		return nil, status.Errorf(codes.Unimplemented, "the stub does not serve %T", command.Cmd)
 	}
 }
 
 func batchGet(request *kvrpcpb.RawBatchGetRequest) *kvrpcpb.RawBatchGetResponse {
-	pairs := make([]*kvrpcpb.KvPair, len(request.Keys))
-	for i, key := range request.Keys {
+	return &kvrpcpb.RawBatchGetResponse{Pairs: pairsOf(request.Keys)}
+}
+
+func pairsOf(keys [][]byte) []*kvrpcpb.KvPair {
+	pairs := make([]*kvrpcpb.KvPair, len(keys))
+	for i, key := range keys {
 		pairs[i] = &kvrpcpb.KvPair{Key: key, Value: value}
 	}
-	return &kvrpcpb.RawBatchGetResponse{Pairs: pairs}
+	return pairs
+}
+
+// What it is asked for is what it does: one phase, async commit, or two phases.
+func prewrite(request *kvrpcpb.PrewriteRequest) *kvrpcpb.PrewriteResponse {
+	least := max(request.MinCommitTs, request.StartVersion+1)
+	switch {
+	case request.TryOnePc:
+		return &kvrpcpb.PrewriteResponse{OnePcCommitTs: least}
+	case request.UseAsyncCommit:
+		return &kvrpcpb.PrewriteResponse{MinCommitTs: least}
+	default:
+		return &kvrpcpb.PrewriteResponse{}
+	}
 }
 
 func scan(request *kvrpcpb.RawScanRequest) *kvrpcpb.RawScanResponse {
 	return &kvrpcpb.RawScanResponse{Kvs: rows[:min(int(request.Limit), maxScanRows)]}
+}
+
+// Every key exists.
+func lock(request *kvrpcpb.PessimisticLockRequest) *kvrpcpb.PessimisticLockResponse {
+	if !request.CheckExistence && !request.ReturnValues {
+		return &kvrpcpb.PessimisticLockResponse{}
+	}
+	answer := &kvrpcpb.PessimisticLockResponse{NotFounds: make([]bool, len(request.Mutations))}
+	for range request.Mutations {
+		if request.ReturnValues {
+			answer.Values = append(answer.Values, value)
+		}
+	}
+	return answer
 }
 
 func (s *store) RawGet(context.Context, *kvrpcpb.RawGetRequest) (*kvrpcpb.RawGetResponse, error) {
