@@ -39,6 +39,7 @@ export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
     pd.txnSafePointWithin(operation);
   return {
     session: { routing, settings, closing, onUse, oracle: clock, background },
+    clock,
     locks: new LockResolver({ routing, settings, clock, background }),
     safePoint: new SafePoint({ load, background, environment, observe }),
     finish: () => background.close(Deadline.after(environment.clock, FINISH_MS)),

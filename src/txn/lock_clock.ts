@@ -2,7 +2,7 @@
 
 import type { Operation } from "../async/operation.ts";
 import type { Observer } from "../observe/events.ts";
-import type { Timestamp } from "../types.ts";
+import { physicalMsOf, type Timestamp } from "../types.ts";
 import type { Oracle } from "./txn_session.ts";
 
 /**
@@ -27,6 +27,24 @@ export class LockClock implements Oracle {
     const ts = await this.#oracle.timestamp(operation);
     if (this.#last === undefined || ts > this.#last.ts) this.#last = { ts, at };
     return ts;
+  }
+
+  /**
+   * Refuses a timestamp that the cluster has not handed out yet. Who reads at one would see other data
+   * there later, and would have every commit wait behind it until then. Asks only when the timestamp
+   * is above all that this client has seen.
+   */
+  assertPast(ts: Timestamp, operation: Operation): void | Promise<void> {
+    if (this.#last !== undefined && ts <= this.#last.ts) return;
+    return this.#assertPastNow(ts, operation);
+  }
+
+  async #assertPastNow(ts: Timestamp, operation: Operation): Promise<void> {
+    const now = await this.timestamp(operation);
+    if (ts <= now) return;
+    const ahead = physicalMsOf(ts) - physicalMsOf(now);
+    const seen = `it is ${ahead} ms ahead of the cluster, whose newest is ${now}`;
+    throw new RangeError(`Cannot read at ${ts}: ${seen}; "latest" reads the newest of one key`);
   }
 
   /** A timestamp that is no more than a moment old, or a little more while PD does not answer. */

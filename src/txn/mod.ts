@@ -29,6 +29,7 @@ export type { TransactionOptions } from "./begin.ts";
 export type { BeginOptions, CommitInfo, CommitWaitOptions } from "./begin_options.ts";
 export type { CommitPath } from "./committer_run.ts";
 export { ReadDetails } from "./read_details.ts";
+export type { PoolTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
 export type { Reader, ReadScanOptions } from "./reader.ts";
 export type { Snapshot, VersionedValue } from "./snapshot.ts";
 export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";

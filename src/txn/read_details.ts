@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { ExecDetailsV2 } from "../../gen/kvrpcpb_pb.ts";
+import type { Operation } from "../async/operation.ts";
 import type { RetryCause } from "../errors.ts";
 import type { DetailedReply } from "../rpc/batch/messages.ts";
 import { execDetailsOf } from "../rpc/batch/wire_txn.ts";
@@ -41,6 +42,20 @@ export interface TimeTally {
   readonly rpcMs: number;
 }
 
+/** What the thread pools of stores did with the reads; not all stores tell. */
+export interface PoolTally {
+  /** How often a read was worked on; more than once when it gave its thread up in between. */
+  readonly polls: number;
+  /** From the arrival in a pool to the end. */
+  readonly wallMs: number;
+  /** Of that, in the queue. */
+  readonly queueMs: number;
+  /** The longest that one of them was in the queue. */
+  readonly maxQueueMs: number;
+  /** Computing. */
+  readonly cpuMs: number;
+}
+
 /**
  * Collects what reads cost. Given to a snapshot it counts all of that snapshot's reads; it may be
  * given to several.
@@ -66,6 +81,9 @@ export class ReadDetails {
   #lockMs = 0;
   #scan: ScanTally = NO_SCAN;
   #time: TimeTally = NO_TIME;
+  #pool: PoolTally = NO_POOL;
+  /** What was taken of operations already: they are asked more than once. */
+  readonly #counted = new WeakMap<Operation, Map<string, RetryCause>>();
 
   /** Requests by the name of their RPC. */
   get requests(): ReadonlyMap<string, RequestTally> {
@@ -102,6 +120,11 @@ export class ReadDetails {
     return this.#time;
   }
 
+  /** What the thread pools of stores did; scans do not tell. */
+  get pool(): PoolTally {
+    return this.#pool;
+  }
+
   /** Adds what another one has collected. */
   merge(other: ReadDetails): void {
     for (const [name, { count, totalMs }] of other.#requests) this.#addRequest(name, count, totalMs);
@@ -111,6 +134,27 @@ export class ReadDetails {
     this.#lockMs += other.#lockMs;
     this.#scan = sumOf(this.#scan, other.#scan);
     this.#time = sumOf(this.#time, other.#time);
+    this.#pool = poolSum(this.#pool, other.#pool);
+  }
+
+  /** One line for logs. */
+  toString(): string {
+    const requests = [...this.#requests].map(([name, { count, totalMs }]) =>
+      `${count} ${name} in ${shown(totalMs)}`
+    );
+    const waits = [...this.#waits.values()].map(({ reason, count, waitedMs }) =>
+      `${count} ${reason} of ${shown(waitedMs)}`
+    );
+    const { processedVersions, totalVersions } = this.#scan;
+    const { processMs, waitMs } = this.#time;
+    return [
+      `requests: ${listed(requests)}`,
+      `waits: ${listed(waits)}`,
+      `locks: ${this.#locks} in ${shown(this.#lockMs)}`,
+      `cache hits: ${this.#cacheHits}`,
+      `versions: ${processedVersions} of ${totalVersions}`,
+      `stores: ${shown(processMs)} after ${shown(waitMs)}`,
+    ].join("; ");
   }
 
   /** @internal */
@@ -122,11 +166,23 @@ export class ReadDetails {
     if (details === undefined) return;
     this.#scan = sumOf(this.#scan, scanOf(details));
     this.#time = sumOf(this.#time, timeOf(details));
+    this.#pool = poolSum(this.#pool, poolOf(details));
   }
 
-  /** @internal */
-  addWaits(causes: readonly RetryCause[]): void {
-    for (const cause of causes) this.#addWait(cause);
+  /**
+   * Adds what an operation has waited for since the last time.
+   *
+   * @internal
+   */
+  addWaits(operation: Operation): void {
+    const counted = this.#counted.get(operation) ?? new Map<string, RetryCause>();
+    this.#counted.set(operation, counted);
+    for (const cause of operation.backoffs.causes()) {
+      const before = counted.get(cause.reason);
+      counted.set(cause.reason, cause);
+      const count = cause.count - (before?.count ?? 0);
+      if (count > 0) this.#addWait({ ...cause, count, waitedMs: cause.waitedMs - (before?.waitedMs ?? 0) });
+    }
   }
 
   /** @internal */
@@ -189,6 +245,29 @@ function timeOf({ timeDetailV2: ns, timeDetail: ms }: ExecDetailsV2): TimeTally 
   };
 }
 
+function poolOf({ readPoolTaskDetails: one }: ExecDetailsV2): PoolTally {
+  if (one === undefined) return NO_POOL;
+  return {
+    polls: Number(one.pollCount),
+    wallMs: Number(one.totalWallNanos) / NS_PER_MS,
+    queueMs: Number(one.totalQueueWaitNanos) / NS_PER_MS,
+    maxQueueMs: Number(one.maxQueueWaitNanos) / NS_PER_MS,
+    cpuMs: Number(one.pollCpuNanos) / NS_PER_MS,
+  };
+}
+
+function poolSum(a: PoolTally, b: PoolTally): PoolTally {
+  return { ...sumOf(a, b), maxQueueMs: Math.max(a.maxQueueMs, b.maxQueueMs) };
+}
+
+function listed(texts: readonly string[]): string {
+  return texts.length === 0 ? "none" : texts.join(", ");
+}
+
+function shown(ms: number): string {
+  return `${Math.round(ms * 10) / 10} ms`;
+}
+
 function sumOf<T extends { readonly [N in keyof T]: number | bigint }>(a: T, b: T): T {
   const sum: Record<string, number | bigint> = {};
   for (const name of Object.keys(a) as (keyof T & string)[]) {
@@ -207,4 +286,5 @@ const NO_SCAN: ScanTally = {
   blockCacheHits: 0n,
 };
 const NO_TIME: TimeTally = { waitMs: 0, processMs: 0, kvReadMs: 0, rpcMs: 0 };
+const NO_POOL: PoolTally = { polls: 0, wallMs: 0, queueMs: 0, maxQueueMs: 0, cpuMs: 0 };
 const NS_PER_MS = 1_000_000;

@@ -100,7 +100,10 @@ export interface Snapshot<K extends KeyCodec<unknown> = ByteKeys, V extends Code
   /** The same snapshot with other defaults for its calls. */
   with(options: CallOptions): Snapshot<K, V>;
 
-  /** The same keys at another moment. Nothing that this one remembers goes along. */
+  /**
+   * The same keys at another moment. Nothing that this one remembers goes along. The first read fails
+   * with a `RangeError` where the cluster has not reached it.
+   */
   at(ts: Timestamp): Snapshot<K, V>;
 }
 
@@ -117,12 +120,15 @@ export async function openSnapshot(
   const { signal, timeoutMs } = options;
   const ofSnapshot = narrowDefaults(defaults, { signal, timeoutMs });
   const given = checkReadTs(options.ts);
-  const ts = await runOperation(
+  const reads = await runOperation(
     parts.session,
     { name: "snapshot", options: undefined, defaults: ofSnapshot },
-    async (operation) => given ?? await timestamp(operation),
+    async (operation) => {
+      const opened = new SnapshotReads(parts, given ?? await timestamp(operation), settings);
+      await opened.prepare(operation);
+      return opened;
+    },
   );
-  const reads = new SnapshotReads(parts, ts, settings);
   return new SnapshotView<ByteKeys, ByteValues>(reads, ROOT_CODING, ofSnapshot);
 }
 

@@ -4,11 +4,14 @@ import type { LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import { shortKey } from "../bytes/hex.ts";
 import { TikvError } from "../errors.ts";
+import type { KnownLocks } from "./known_locks.ts";
 import type { LockWatch } from "./lock_registry.ts";
 import type { SnapshotReads } from "./snapshot_reads.ts";
 
 /** How locks of one read are dealt with. */
 export interface LockedReadOptions {
+  /** What the requests of the read say of locks. */
+  readonly known: KnownLocks;
   /** Only the locks that were met are taken away. */
   readonly isLite: boolean;
   /** What is asked for is not in the locks, so that the read has to wait until they are gone. */
@@ -32,7 +35,8 @@ export class LockedRead {
   /** Returns when the read is worth another try. */
   async settle(locks: readonly LockInfo[], operation: Operation): Promise<void> {
     const reads = this.#reads;
-    if (this.#isOverridden(locks)) return reads.ignore(locks.map(({ lockVersion }) => lockVersion));
+    const { known, isLite, needsCleanUp } = this.#options;
+    if (this.#isOverridden(locks)) return known.ignore(locks.map(({ lockVersion }) => lockVersion));
     this.#watch.update(locks);
     const { clock } = operation.environment;
     const metAt = clock.now();
@@ -40,11 +44,12 @@ export class LockedRead {
       callerTs: reads.ts,
       mode: "read",
       context: reads.settings.context,
-      ...this.#options,
+      isLite,
+      needsCleanUp,
     }, operation);
     reads.settings.details?.addLocks(locks.length, clock.now() - metAt);
-    if (ignored.length > 0) reads.ignore(ignored);
-    if (readThrough.length > 0) reads.readThrough(readThrough);
+    if (ignored.length > 0) known.ignore(ignored);
+    if (readThrough.length > 0) known.readThrough(readThrough);
     if (waitMs > 0) {
       this.#hastyRounds = 0;
       await operation.backoffs.wait("txnLockFast", this.#error(locks), { maxMs: waitMs });

@@ -16,7 +16,8 @@ export interface SnapshotOptions extends CallOptions {
   /**
    * The moment that it shows. `"latest"` saves a timestamp where one key is read: the newest that is
    * committed when it gets there. It has `get`, `has` and what tells of one key only, because several
-   * keys read like that need not be of the same moment, and keeps nothing.
+   * keys read like that need not be of the same moment, and keeps nothing. One that the cluster has
+   * not reached is a `RangeError`; finding out costs a timestamp if this client has seen no later one.
    *
    * @default a new timestamp
    */

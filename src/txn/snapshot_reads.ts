@@ -13,10 +13,11 @@ import { STALE } from "../region/stale.ts";
 import type { RegionRequest, RequestOptions } from "../region/request.ts";
 import type { BatchGetReply } from "../rpc/batch/messages.ts";
 import { type BodyOf, COMMANDS, type ReplyOf } from "../rpc/commands.ts";
-import type { ContextFields } from "../rpc/context.ts";
 import type { Entry, Timestamp } from "../types.ts";
 import { keyErrorOf, locksInError } from "./key_error.ts";
+import { KnownLocks } from "./known_locks.ts";
 import { MAX_TS } from "./lock_calls.ts";
+import type { LockClock } from "./lock_clock.ts";
 import type { LockResolver } from "./lock_resolver.ts";
 import type { SafePoint } from "./safe_point.ts";
 import { SnapshotCache, type Versioned } from "./snapshot_cache.ts";
@@ -31,6 +32,7 @@ export interface SnapshotParts {
   readonly session: Session;
   readonly locks: LockResolver;
   readonly safePoint: SafePoint;
+  readonly clock: Pick<LockClock, "assertPast">;
 }
 
 /** What is wanted of a value besides the value. */
@@ -39,9 +41,23 @@ export interface ReadFacts {
   readonly needsCommitTs?: boolean | undefined;
 }
 
+/** Which of the requests of a read one is. */
+export interface RequestTurn {
+  /** Nothing of the read was sent before. */
+  readonly isFirst: boolean;
+  /** What the read knows of locks; what the snapshot does when absent. */
+  readonly known?: KnownLocks | undefined;
+}
+
+/** Keys that are read by one request. */
+interface ReadPart extends ItemsPart<Uint8Array> {
+  /** They were asked for before, of a region that has changed since. */
+  readonly isRetry: boolean;
+}
+
 /**
- * The reads of one snapshot, with what it knows of locks: which it may look past, and which it may
- * look through. That holds for its timestamp only, so that another one has reads of its own.
+ * The reads of one snapshot, with what it knows of locks. That holds for its timestamp only, so that
+ * another one has reads of its own.
  */
 export class SnapshotReads {
   readonly ts: Timestamp;
@@ -49,9 +65,8 @@ export class SnapshotReads {
   readonly settings: SnapshotSettings;
   /** Absent where what was read need not stay true. */
   readonly cache: SnapshotCache | undefined;
-  readonly #ignored = new Set<bigint>();
-  readonly #readThrough = new Set<bigint>();
-  #context: ContextFields | undefined;
+  readonly #known: KnownLocks;
+  #isPast = false;
 
   constructor(parts: SnapshotParts, ts: Timestamp, settings: SnapshotSettings) {
     this.ts = ts;
@@ -60,7 +75,7 @@ export class SnapshotReads {
     this.cache = this.isLatest || settings.cacheBytes === 0
       ? undefined
       : new SnapshotCache(settings.cacheBytes);
-    this.#context = settings.context;
+    this.#known = new KnownLocks(settings.context);
   }
 
   /** Each read sees the newest that is committed when it gets there. */
@@ -98,15 +113,16 @@ export class SnapshotReads {
       return known.value === undefined ? undefined : { value: known.value, commitTs: known.commitTs };
     }
     const { safePoint } = this.parts;
-    safePoint.prepare();
     try {
+      const preparing = this.prepare(operation);
+      if (preparing !== undefined) await preparing;
       const found = await this.#getFromStore(key, operation, needsCommitTs);
       const checking = safePoint.check(this.ts, operation);
       if (checking !== undefined) await checking;
       this.cache?.set(key, found);
       return found;
     } finally {
-      this.settings.details?.addWaits(operation.backoffs.causes());
+      this.settings.details?.addWaits(operation);
     }
   }
 
@@ -136,26 +152,32 @@ export class SnapshotReads {
     return found;
   }
 
+  /** What comes before every request, so that the result can be relied on. */
+  prepare(operation: Operation): void | Promise<void> {
+    if (this.isLatest) return;
+    this.parts.safePoint.prepare();
+    if (this.#isPast) return;
+    const checking = this.parts.clock.assertPast(this.ts, operation);
+    if (checking !== undefined) return checking.then(() => void (this.#isPast = true));
+    this.#isPast = true;
+  }
+
+  /**
+   * What a new read knows of locks. A transaction that one read of the latest data was ordered before
+   * may be committed by the time of the next one: each of them starts with nothing.
+   */
+  get known(): KnownLocks {
+    return this.isLatest ? new KnownLocks(this.settings.context) : this.#known;
+  }
+
   /** Options of a request; what is known of locks goes along. */
-  requestOptions(isFirst: boolean): RequestOptions {
+  requestOptions({ isFirst, known = this.#known }: RequestTurn): RequestOptions {
     const { firstAttemptTimeoutMs } = this.settings;
-    const context = this.#context;
+    const { context } = known;
     if (firstAttemptTimeoutMs === undefined || !isFirst) {
       return context === undefined ? NO_OPTIONS : { context };
     }
     return { context, firstAttemptTimeoutMs };
-  }
-
-  /** Looks past the locks of transactions from now on. */
-  ignore(startTs: Iterable<bigint>): void {
-    for (const one of startTs) this.#ignored.add(one);
-    this.#updateContext();
-  }
-
-  /** Looks through the locks of transactions, at what they write, from now on. */
-  readThrough(startTs: Iterable<bigint>): void {
-    for (const one of startTs) this.#readThrough.add(one);
-    this.#updateContext();
   }
 
   /** Sends something and counts it, if somebody wants to know. */
@@ -185,22 +207,21 @@ export class SnapshotReads {
   ): Promise<Versioned | undefined> {
     const { routing } = this.parts.session;
     const body = { key, version: this.ts, needCommitTs: needsCommitTs };
+    const { known } = this;
     let locked: LockedRead | undefined;
     try {
       for (;;) {
-        const request = routing.sender.request(
-          COMMANDS.KvGet,
-          body,
-          this.requestOptions(locked === undefined),
-        );
+        const turn = { isFirst: locked === undefined, known };
+        const request = routing.sender.request(COMMANDS.KvGet, body, this.requestOptions(turn));
         const reply = await this.#sendGet(request, key, operation);
         if (reply.error === undefined) {
-          if (reply.notFound) return undefined;
+          // No value is empty; there are stores that do not set the flag.
+          if (reply.notFound || reply.value.length === 0) return undefined;
           return this.#versioned(reply, needsCommitTs);
         }
         const locks = locksInError(reply.error);
         if (locks.length === 0) throw this.errorOf("KvGet", reply.error);
-        locked ??= new LockedRead(this, { isLite: true, needsCleanUp: needsCommitTs });
+        locked ??= new LockedRead(this, { known, isLite: true, needsCleanUp: needsCommitTs });
         await locked.settle(locks, operation);
       }
     } finally {
@@ -232,9 +253,10 @@ export class SnapshotReads {
     const { session, safePoint } = this.parts;
     const { routing } = session;
     const found = new KeyMap<Versioned>();
-    safePoint.prepare();
     try {
-      const parts = await this.#partsOf(keys, operation);
+      const preparing = this.prepare(operation);
+      if (preparing !== undefined) await preparing;
+      const parts = await this.#partsOf(keys, operation, operation.attempts > 0);
       await runParts(parts, (part, ofPart) => this.#batchGetPart(part, { found, needsCommitTs }, ofPart), {
         operation,
         concurrency: routing.concurrency,
@@ -242,28 +264,29 @@ export class SnapshotReads {
       const checking = safePoint.check(this.ts, operation);
       if (checking !== undefined) await checking;
     } finally {
-      this.settings.details?.addWaits(operation.backoffs.causes());
+      this.settings.details?.addWaits(operation);
     }
     if (this.cache !== undefined) { for (const key of keys) this.cache.set(key, found.get(key)); }
     return found;
   }
 
-  #partsOf(keys: readonly Uint8Array[], operation: Operation): Promise<ItemsPart<Uint8Array>[]> {
+  async #partsOf(keys: readonly Uint8Array[], operation: Operation, isRetry: boolean): Promise<ReadPart[]> {
     const { regions } = this.parts.session.routing;
-    return shardItems(keys, {
+    const parts = await shardItems(keys, {
       regions,
       operation,
       keyOf: (key) => key,
       cut: (items) => cutByCount(items, KEYS_PER_REQUEST),
     });
+    return parts.map((part) => ({ ...part, isRetry }));
   }
 
   /** Reads the keys of one request until none of them is locked. */
   async #batchGetPart(
-    { region, items }: ItemsPart<Uint8Array>,
+    { region, items, isRetry }: ReadPart,
     { found, needsCommitTs }: { readonly found: KeyMap<Versioned>; readonly needsCommitTs: boolean },
     operation: Operation,
-  ): Promise<ItemsPart<Uint8Array>[] | undefined> {
+  ): Promise<ReadPart[] | undefined> {
     const { sender } = this.parts.session.routing;
     let pending: readonly Uint8Array[] = items;
     let locked: LockedRead | undefined;
@@ -273,14 +296,14 @@ export class SnapshotReads {
           keys: pending,
           version: this.ts,
           needCommitTs: needsCommitTs,
-        }, this.requestOptions(locked === undefined));
+        }, this.requestOptions({ isFirst: !isRetry && locked === undefined }));
         const reply = await this.counted("KvBatchGet", () => sender.send(region, request, operation));
-        if (reply === STALE) return await this.#partsOf(pending, operation);
+        if (reply === STALE) return await this.#partsOf(pending, operation, true);
         const { locks, lockedKeys } = this.#take(reply, found, needsCommitTs);
         if (locks.length === 0) return undefined;
         // An error of the whole answer means that the pairs are not all: everything is asked again.
         if (reply.error === undefined) pending = pending.filter((key) => lockedKeys.has(key));
-        locked ??= new LockedRead(this, { isLite: false, needsCleanUp: needsCommitTs });
+        locked ??= new LockedRead(this, { known: this.#known, isLite: false, needsCleanUp: needsCommitTs });
         await locked.settle(locks, operation);
       }
     } finally {
@@ -303,6 +326,7 @@ export class SnapshotReads {
     const locks: LockInfo[] = [];
     for (const pair of pairs) {
       if (pair.error === undefined) {
+        if (pair.value.length === 0) continue;
         found.set(pair.key, this.#versioned(pair, needsCommitTs));
         continue;
       }
@@ -328,14 +352,6 @@ export class SnapshotReads {
   errorOf(method: string, error: Parameters<typeof keyErrorOf>[0]): TikvError {
     const { revealKeys } = this.parts.session.settings;
     return keyErrorOf(error, { method, revealKeys });
-  }
-
-  #updateContext(): void {
-    this.#context = {
-      ...this.settings.context,
-      resolvedLocks: [...this.#ignored],
-      committedLocks: [...this.#readThrough],
-    };
   }
 }
 

@@ -65,8 +65,9 @@ async function loadPage(
   operation: Operation,
 ): Promise<readonly Entry[] | PartialPage<Entry> | typeof STALE> {
   const { safePoint } = reads.parts;
-  safePoint.prepare();
   try {
+    const preparing = reads.prepare(operation);
+    if (preparing !== undefined) await preparing;
     const reply = await sendUntilWhole(reads, of, operation);
     if (reply === STALE) return STALE;
     const { pairs } = reply;
@@ -77,7 +78,7 @@ async function loadPage(
     if (checking !== undefined) await checking;
     return page;
   } finally {
-    reads.settings.details?.addWaits(operation.backoffs.causes());
+    reads.settings.details?.addWaits(operation);
   }
 }
 
@@ -106,7 +107,7 @@ async function sendUntilWhole(
       const request = routing.sender.request(
         COMMANDS.KvScan,
         body,
-        reads.requestOptions(locked === undefined),
+        reads.requestOptions({ isFirst: operation.attempts === 0 }),
       );
       const reply = await reads.counted<WithDetails<ScanReply> | typeof STALE>(
         "KvScan",
@@ -115,7 +116,7 @@ async function sendUntilWhole(
       if (reply === STALE || reply.error === undefined) return reply;
       const locks = locksInError(reply.error);
       if (locks.length === 0) throw reads.errorOf("KvScan", reply.error);
-      locked ??= new LockedRead(reads, { isLite: false, needsCleanUp: false });
+      locked ??= new LockedRead(reads, { known: reads.known, isLite: false, needsCleanUp: false });
       await locked.settle(locks, operation);
     }
   } finally {
@@ -156,7 +157,7 @@ async function readLocked(
   { locks, lockedKeys }: { readonly locks: readonly LockInfo[]; readonly lockedKeys: readonly Uint8Array[] },
   operation: Operation,
 ): Promise<KeyMap<Uint8Array>> {
-  const locked = new LockedRead(reads, { isLite: false, needsCleanUp: false });
+  const locked = new LockedRead(reads, { known: reads.known, isLite: false, needsCleanUp: false });
   try {
     await locked.settle(locks, operation);
   } finally {

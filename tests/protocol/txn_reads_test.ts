@@ -1,125 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads and the resolver against stores whose every answer is written by the test.
+// Reads against stores whose every answer is written by the test.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Action, type KeyError, KeyErrorSchema, LockInfoSchema } from "../../gen/kvrpcpb_pb.ts";
-import { Background } from "../../src/async/background.ts";
+import { create } from "@bufbuild/protobuf";
+import { KeyErrorSchema } from "../../gen/kvrpcpb_pb.ts";
 import { TikvError } from "../../src/errors.ts";
-import type { ClientEvent } from "../../src/observe/events.ts";
-import { type RegionRequest, STALE } from "../../src/region/send.ts";
-import type { ClientOptions } from "../../src/client_options.ts";
-import { resolveSettings } from "../../src/settings.ts";
-import { ManualClock } from "../../src/testing/manual_clock.ts";
-import { SeededRandom } from "../../src/testing/seeded_random.ts";
-import { LockClock } from "../../src/txn/lock_clock.ts";
-import { LockResolver } from "../../src/txn/lock_resolver.ts";
-import { SafePoint } from "../../src/txn/safe_point.ts";
-import { openSnapshot, type Snapshot } from "../../src/txn/snapshot.ts";
-import type { SnapshotOptions } from "../../src/txn/snapshot_options.ts";
-import { type Timestamp, timestampOf } from "../../src/types.ts";
-import { FakeRegions, type SentRequest } from "../unit/plan/fake_regions.ts";
+import { STALE } from "../../src/region/send.ts";
+import type { Timestamp } from "../../src/types.ts";
 import { bytes, text } from "../unit/raw/fake_store.ts";
-
-/** Keeps the options of requests, which say what goes into their context. */
-class Regions extends FakeRegions {
-  readonly optionsOf: RegionRequest<unknown, unknown>["options"][] = [];
-
-  override request<I, O>(...args: Parameters<FakeRegions["request"]>): RegionRequest<I, O> {
-    const [command, body, options = {}] = args as unknown as [
-      RegionRequest<I, O>["command"],
-      I,
-      RegionRequest<I, O>["options"]?,
-    ];
-    this.optionsOf.push(options);
-    return { command, body, options } as RegionRequest<I, O>;
-  }
-}
-
-interface Scene {
-  readonly clock: ManualClock;
-  readonly regions: Regions;
-  readonly events: ClientEvent[];
-  readonly timestamps: { asked: number; fails: boolean };
-  readonly safePoint: { ts: bigint; asked: number; fails: boolean };
-  readonly locks: LockResolver;
-  snapshot(options?: SnapshotOptions): Promise<Snapshot>;
-}
-
-const START_MS = 1_000_000n;
-const READ_TS = timestampOf(START_MS, 500n);
-const LOCK_TS = timestampOf(START_MS, 1n);
-
-function scene(answer: (sent: SentRequest, round: number) => unknown, client: ClientOptions = {}): Scene {
-  const clock = new ManualClock(Number(START_MS));
-  const events: ClientEvent[] = [];
-  let round = 0;
-  const regions = new Regions([], (sent) => answer(sent, ++round));
-  const settings = resolveSettings({
-    ...client,
-    environment: { clock, random: new SeededRandom(1) },
-    observe: (event) => events.push(event),
-  });
-  const background = new Background((_, cause) =>
-    events.push({ type: "warning", message: "background", cause })
-  );
-  const timestamps = { asked: 0, fails: false };
-  const lockClock = new LockClock({
-    timestamp: () => {
-      timestamps.asked++;
-      if (timestamps.fails) return Promise.reject(new TikvError("connection", "PD is away"));
-      return Promise.resolve(timestampOf(BigInt(Math.floor(clock.now())), 0n));
-    },
-  }, settings.observe);
-  const locks = new LockResolver({ routing: regions.routing, settings, clock: lockClock, background });
-  const point = { ts: 0n, asked: 0, fails: false };
-  const safePoint = new SafePoint({
-    load: () => {
-      point.asked++;
-      if (point.fails) return Promise.reject(new TikvError("connection", "PD is away"));
-      return Promise.resolve(point.ts as Timestamp);
-    },
-    background,
-    environment: settings.environment,
-    observe: settings.observe,
-  });
-  const session = { routing: regions.routing, settings, closing: new AbortController().signal };
-  return {
-    clock,
-    regions,
-    events,
-    timestamps,
-    safePoint: point,
-    locks,
-    snapshot: (options = {}) =>
-      openSnapshot({ session, locks, safePoint }, { ts: READ_TS, ...options }, {
-        defaults: {},
-        timestamp: () => Promise.reject(new Error("not asked")),
-      }),
-  };
-}
-
-function locked(key: string, init: MessageInitShape<typeof LockInfoSchema> = {}): KeyError {
-  const lock = {
-    key: bytes(key),
-    primaryLock: bytes("p"),
-    lockVersion: LOCK_TS,
-    lockTtl: 3_000n,
-    txnSize: 1n,
-  };
-  return create(KeyErrorSchema, { locked: { ...lock, ...init } });
-}
-
-const NOTHING = { regionError: undefined, error: undefined, execDetailsV2Bytes: undefined };
-const FOUND = { ...NOTHING, value: bytes("v"), notFound: false, commitTs: 0n };
-const COMMITTED = { ...NOTHING, lockTtl: 0n, commitVersion: LOCK_TS + 1n, action: Action.NoAction };
-
-function pair(key: string, error?: KeyError): unknown {
-  return error === undefined
-    ? { key: bytes(key), value: bytes(`${key}!`), commitTs: 0n, error: undefined }
-    : { key: bytes(""), value: bytes(""), commitTs: 0n, error };
-}
+import { COMMITTED, FOUND, LOCK_TS, locked, NOTHING, pair, READ_TS, scene } from "./txn_scene.ts";
 
 test("[TXN-149] what the resolver found goes along with the next request, for reading through", async () => {
   const { snapshot, regions, clock } = scene(({ method }, round) => {
@@ -129,10 +19,8 @@ test("[TXN-149] what the resolver found goes along with the next request, for re
   });
   const one = await snapshot();
   assert.equal(text(await clock.run(one.get("k")) ?? bytes("")), "v");
-  const gets = regions.sent.flatMap(({ method }, index) =>
-    method === "KvGet" ? [regions.optionsOf[index]?.context] : []
-  );
-  assert.deepEqual(gets.map((context) => context?.committedLocks), [undefined, [LOCK_TS]]);
+  const gets = regions.optionsOfAll("KvGet");
+  assert.deepEqual(gets.map(({ context }) => context?.committedLocks), [undefined, [LOCK_TS]]);
 });
 
 test("[T-49] [T-50] at another moment nothing is known of locks", async () => {
@@ -144,8 +32,7 @@ test("[T-49] [T-50] at another moment nothing is known of locks", async () => {
   const one = await snapshot();
   await clock.run(one.get("k"));
   await clock.run(one.at((READ_TS - 100n) as Timestamp).get("k"));
-  const last = regions.sent.findLastIndex(({ method }) => method === "KvGet");
-  assert.equal(regions.optionsOf[last]?.context, undefined);
+  assert.equal(regions.optionsOfAll("KvGet").at(-1)?.context, undefined);
 });
 
 test("[T-51] [TXN-142] an error of the whole answer has every key asked again, one of a pair only that key", async () => {
@@ -207,10 +94,8 @@ test("[T-57] [TXN-153] the limit of the first attempt is not that of the try aft
   });
   const one = await snapshot({ firstAttemptTimeoutMs: 50, priority: "high", taskId: 7n, fillCache: false });
   await clock.run(one.get("k"));
-  const gets = regions.sent.flatMap(({ method }, index) =>
-    method === "KvGet" ? [regions.optionsOf[index]] : []
-  );
-  assert.deepEqual(gets.map((options) => options?.firstAttemptTimeoutMs), [50, undefined]);
+  const gets = regions.optionsOfAll("KvGet");
+  assert.deepEqual(gets.map(({ firstAttemptTimeoutMs }) => firstAttemptTimeoutMs), [50, undefined]);
   const { priority, taskId, notFillCache } = gets[0]?.context ?? {};
   assert.deepEqual([priority, taskId, notFillCache], [2, 7n, true]);
 });
