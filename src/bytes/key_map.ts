@@ -221,9 +221,15 @@ export class KeySet implements Iterable<Uint8Array> {
  * 256 bytes, and the first 128 are ASCII, so an ASCII string is its own content.
  */
 function contentOf(key: KeyInput): string {
-  if (typeof key === "string") return isAscii(key) ? key : LATIN1.decode(utf8Encode(key));
-  if (key instanceof Uint8Array) return LATIN1.decode(key);
-  return LATIN1.decode(toBytes(key));
+  if (typeof key === "string") return isAscii(key) ? key : textOf(utf8Encode(key));
+  return textOf(key instanceof Uint8Array ? key : toBytes(key));
+}
+
+function textOf(key: Uint8Array): string {
+  // Two to four times as fast as the decoder in V8, and half as fast in JavaScriptCore.
+  return key.length <= SHORT_KEY_BYTES
+    ? Reflect.apply(String.fromCharCode, undefined, key)
+    : LATIN1.decode(key);
 }
 
 function isAscii(text: string): boolean {
@@ -234,3 +240,4 @@ function isAscii(text: string): boolean {
 }
 
 const LATIN1 = new TextDecoder("latin1");
+const SHORT_KEY_BYTES = 128;
