@@ -7,6 +7,17 @@ import { errorOfRefusal, isUnimplemented } from "./pd_error.ts";
 import type { PdCall, PdLink } from "./pd_link.ts";
 import type { Tso } from "./tso.ts";
 
+/** What must not be read any more. */
+export interface SnapshotBound {
+  /** Snapshots before it must not be read. */
+  readonly ts: Timestamp;
+  /**
+   * It is the one of garbage collection itself, which removes what is before it from this moment on;
+   * else it is the one that stands a while before that.
+   */
+  readonly isCollecting: boolean;
+}
+
 /** How PD's services are deployed. */
 export interface PdClusterInfo {
   /** `"pd"`: PD does everything. `"api"`: timestamps and more come from services of their own. */
@@ -68,21 +79,21 @@ export class ClusterState {
    * know it knows the one that garbage is collected up to: what is before that may be gone already,
    * and what is between the two need not be all there for long.
    */
-  async txnSafePoint(keyspaceId: number, call: PdCall): Promise<Timestamp> {
+  async txnSafePoint(keyspaceId: number, call: PdCall): Promise<SnapshotBound> {
     const { header } = this.#link;
     if (this.#hasGcStates) {
       try {
         const keyspaceScope = { keyspace: { case: "keyspaceId", value: keyspaceId } } as const;
         const request = { header, keyspaceScope, excludeGcBarriers: true };
         const { gcState } = await this.#link.call(PD.method.getGCState, request, call);
-        return (gcState?.txnSafePoint ?? 0n) as Timestamp;
+        return { ts: (gcState?.txnSafePoint ?? 0n) as Timestamp, isCollecting: false };
       } catch (error) {
         if (!isUnimplemented(error)) throw error;
         this.#hasGcStates = false;
       }
     }
     const { safePoint } = await this.#link.call(PD.method.getGCSafePoint, { header }, call);
-    return safePoint as Timestamp;
+    return { ts: safePoint as Timestamp, isCollecting: true };
   }
 
   /** The timestamp that an outside coordinator left; 0 when none did. */

@@ -10,7 +10,7 @@ import { TikvError } from "../errors.ts";
 import { checkNames, checkNumber, checkSignal, checkTimeout } from "../options.ts";
 import { transportOfSettings } from "../rpc/http2/settings_transport.ts";
 import type { CallOptions, RegionId, StoreId, Timestamp } from "../types.ts";
-import type { PdClusterInfo } from "./cluster_state.ts";
+import type { PdClusterInfo, SnapshotBound } from "./cluster_state.ts";
 import { PdConfig } from "./config.ts";
 import { PdKeyspaces } from "./keyspaces.ts";
 import type { PdMember } from "./members.ts";
@@ -181,7 +181,7 @@ export class Pd {
    *
    * @internal
    */
-  txnSafePointWithin(operation: Operation): Promise<Timestamp> {
+  txnSafePointWithin(operation: Operation): Promise<SnapshotBound> {
     const { deadline } = operation;
     return this.#core.state.txnSafePoint(this.#keys.keyspaceId, { deadline, operation });
   }

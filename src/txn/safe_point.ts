@@ -6,6 +6,7 @@ import { Deadline } from "../async/deadline.ts";
 import { Operation } from "../async/operation.ts";
 import { TikvError } from "../errors.ts";
 import type { Observer } from "../observe/events.ts";
+import type { SnapshotBound } from "../pd/cluster_state.ts";
 import { SnapshotTooOldError } from "../txn_errors.ts";
 import type { Timestamp } from "../types.ts";
 import { MAX_TS } from "./lock_calls.ts";
@@ -13,7 +14,7 @@ import { MAX_TS } from "./lock_calls.ts";
 /** Options of a new {@linkcode SafePoint}. */
 export interface SafePointOptions {
   /** Asks PD. */
-  readonly load: (operation: Operation) => Promise<Timestamp>;
+  readonly load: (operation: Operation) => Promise<SnapshotBound>;
   readonly background: Pick<Background, "start" | "signal">;
   readonly environment: Environment;
   readonly observe: Observer;
@@ -24,11 +25,13 @@ export interface SafePointOptions {
  * each read, because what a store did not find may have been removed while it was asked.
  *
  * Nobody collects before a safe point has been known for a while, so one that was read a moment
- * ago is good enough. It is read again when it is needed: a client that does not read asks nothing.
+ * ago is good enough. An old PD knows only the one that is collected up to at this moment: that one is
+ * read again far more often, and a snapshot from before it is noticed a few seconds late at most. It
+ * is read when it is needed: a client that does not read asks nothing.
  */
 export class SafePoint {
   readonly #options: SafePointOptions;
-  #known: { readonly ts: Timestamp; readonly at: number } | undefined;
+  #known: (SnapshotBound & { readonly at: number }) | undefined;
   #loading: Promise<void> | undefined;
   /** Not before this is it tried again after a failure. */
   #restUntil = -Infinity;
@@ -48,8 +51,9 @@ export class SafePoint {
     if (ts === MAX_TS) return;
     const known = this.#known;
     const age = known === undefined ? Infinity : this.#now() - known.at;
-    if (known === undefined || age >= VALID_MS) return this.#checkLater(ts, operation);
-    if (age >= REFRESH_MS) this.#refresh();
+    const { refreshMs, validMs } = known?.isCollecting === true ? COLLECTING : STANDING;
+    if (known === undefined || age >= validMs) return this.#checkLater(ts, operation);
+    if (age >= refreshMs) this.#refresh();
     assertVisible(ts, known.ts);
   }
 
@@ -83,9 +87,10 @@ export class SafePoint {
         const at = this.#now();
         const deadline = Deadline.after(environment.clock, LOAD_MS, signal);
         try {
-          const ts = await load(new Operation(NAME, { deadline, environment, observer: observe }));
-          // It never goes back; an answer that was slow may be behind another.
-          if (this.#known === undefined || ts >= this.#known.ts) this.#known = { ts, at };
+          const bound = await load(new Operation(NAME, { deadline, environment, observer: observe }));
+          // It never goes back; a PD that has just taken over may be behind what the last one said.
+          const known = this.#known?.ts ?? bound.ts;
+          this.#known = { ...bound, ts: known > bound.ts ? known : bound.ts, at };
           resolve();
         } catch (error) {
           reject(error);
@@ -110,10 +115,13 @@ function assertVisible(ts: Timestamp, safePoint: Timestamp): void {
 }
 
 const NAME = "txn.safePoint";
-/** As often as client-go polls (`pollTxnSafePointInterval`). */
-const REFRESH_MS = 10_000;
-/** As long as client-go relies on one (`gcSafePointCacheInterval` less one poll). */
-const VALID_MS = 90_000;
+/**
+ * As often as client-go polls (`pollTxnSafePointInterval`), and as long as it relies on one
+ * (`gcSafePointCacheInterval` less one poll): nobody collects before that long after it was set.
+ */
+const STANDING = { refreshMs: 10_000, validMs: 90_000 };
+/** Stores begin to collect within 10 s of it (`POLL_SAFE_POINT_INTERVAL_SECS` of TiKV), or at once. */
+const COLLECTING = { refreshMs: 2_000, validMs: 5_000 };
 /** As client-go (`pollTxnSafePointQuickRepeatInterval`). */
 const REST_MS = 1_000;
 const LOAD_MS = 10_000;

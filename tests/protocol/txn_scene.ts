@@ -58,7 +58,7 @@ export interface Scene {
   readonly regions: Regions;
   readonly events: ClientEvent[];
   readonly timestamps: { asked: number; fails: boolean };
-  readonly safePoint: { ts: bigint; asked: number; fails: boolean };
+  readonly safePoint: { ts: bigint; asked: number; fails: boolean; isCollecting: boolean };
   readonly locks: LockResolver;
   readonly clockOfLocks: LockClock;
   operation(timeoutMs?: number): Operation;
@@ -94,12 +94,12 @@ export function scene(
     },
   }, settings.observe);
   const locks = new LockResolver({ routing: regions.routing, settings, clock: lockClock, background });
-  const point = { ts: 0n, asked: 0, fails: false };
+  const point = { ts: 0n, asked: 0, fails: false, isCollecting: false };
   const safePoint = new SafePoint({
     load: () => {
       point.asked++;
       if (point.fails) return Promise.reject(new TikvError("connection", "PD is away"));
-      return Promise.resolve(point.ts as Timestamp);
+      return Promise.resolve({ ts: point.ts as Timestamp, isCollecting: point.isCollecting });
     },
     background,
     environment: settings.environment,

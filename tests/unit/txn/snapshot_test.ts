@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { TikvError } from "../../../src/errors.ts";
+import type { SnapshotBound } from "../../../src/pd/cluster_state.ts";
 import { fault } from "../../../src/playground/mod.ts";
 import type { Timestamp } from "../../../src/types.ts";
 import { SafePoint } from "../../../src/txn/safe_point.ts";
@@ -168,7 +169,7 @@ test("[TXN-012] [T-55] a snapshot from before the safe point fails, whatever the
   await world.put("a");
   await world.run(old.get("a"));
   const kept = await world.snapshot();
-  const load = (): Promise<Timestamp> => Promise.resolve(kept.ts);
+  const load = (): Promise<SnapshotBound> => Promise.resolve({ ts: kept.ts, isCollecting: false });
   const { background, settings } = world.session;
   const moved = new SafePoint({
     load,
