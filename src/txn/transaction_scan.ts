@@ -68,7 +68,6 @@ async function* unionPages(
       for (;;) {
         core.assertActive(scan.name);
         const { done, value: page } = await core.track(scan.name, () => pages.next());
-        core.assertActive(scan.name);
         // Behind the last key of a page there may be more; behind the last page there is not, unless
         // the limit ended it.
         const last: Uint8Array | undefined = done === true ? undefined : page.at(-1)?.key;
@@ -135,8 +134,6 @@ function* mergedPages(
     yield merged;
     remaining -= merged.length;
     rest = beyond(last, rest, isReverse);
-    // What was skipped because it is overwritten or deleted is before the last key, or equal to it.
-    while (from < page.length && isPassed(page[from], last, isReverse)) from++;
   }
 }
 
@@ -150,12 +147,6 @@ function orderOf(
   if (there === undefined) return -1;
   const order = compareBytes(own.key, there.key);
   return isReverse ? -order : order;
-}
-
-function isPassed(entry: Entry | undefined, last: Uint8Array, isReverse: boolean): boolean {
-  if (entry === undefined) return false;
-  const order = compareBytes(entry.key, last);
-  return isReverse ? order >= 0 : order <= 0;
 }
 
 /** The part of a range until a key, with it. */
