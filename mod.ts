@@ -102,13 +102,16 @@ export type {
 } from "./src/raw/mod.ts";
 export { ReadDetails } from "./src/txn/mod.ts";
 export type {
+  BackgroundTask,
   BeginOptions,
   CommitInfo,
+  CommitLag,
   CommitPath,
   CommitResult,
   CommitWaitOptions,
   IsolationLevel,
   LockOptions,
+  PlannedWrite,
   PoolTally,
   Reader,
   ReadLockOptions,

@@ -108,18 +108,23 @@ export class DeadlockError extends TikvError<"deadlock"> {
 export interface KeyExistsErrorOptions extends TikvErrorOptions {
   /** The key that is there. */
   readonly key: Uint8Array;
+  /** What was to be written; absent when that is not known, or nothing was. */
+  readonly value?: Uint8Array | undefined;
 }
 
 /** A key that was to be inserted is there already. */
 export class KeyExistsError extends TikvError<"key-exists"> {
   /** The key that is there. */
   declare readonly key: Uint8Array;
+  /** What was to be written; undefined when that is not known, or nothing was. */
+  declare readonly value: Uint8Array | undefined;
 
   /** Makes the error of a key that is there. */
   constructor(message: string, options: KeyExistsErrorOptions) {
     super("key-exists", message, options);
     this.name = "KeyExistsError";
     hide(this, "key", options.key);
+    hide(this, "value", options.value);
   }
 }
 

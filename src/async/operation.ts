@@ -46,6 +46,7 @@ export class Operation {
   #keepsDoubt = false;
   #attempts = 0;
   #isMaybeExecuted = false;
+  #hadDoubt = false;
   #backoffs: Backoffs | undefined;
 
   constructor(name: string, options: OperationOptions, parent?: Operation) {
@@ -77,9 +78,18 @@ export class Operation {
 
   set isMaybeExecuted(isMaybeExecuted: boolean) {
     this.#isMaybeExecuted = isMaybeExecuted;
+    if (isMaybeExecuted) this.#hadDoubt = true;
     if (isMaybeExecuted && this.#parent !== undefined && !this.#keepsDoubt) {
       this.#parent.isMaybeExecuted = true;
     }
+  }
+
+  /**
+   * It was in doubt at some time, whatever was answered since. For writes that an answer to a later
+   * attempt does not settle: the one that was lost may still be on its way.
+   */
+  get hadDoubt(): boolean {
+    return this.#hadDoubt;
   }
 
   /** The waits between attempts; made when the first one is needed. */

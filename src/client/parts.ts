@@ -140,14 +140,15 @@ function layersOf(
   const openTxn = (): NonNullable<typeof txn> => {
     const txnKeys = keysOf(settings, keyspace, "txn");
     const ofTxn = route(createApiCodec(txnKeys, keyspace?.name), pdOfAll.meta(txnKeys));
+    const txnPd = pdOfAll.with({ keys: txnKeys });
     const layers = createTxnLayers({
       settings,
-      pd,
+      pd: txnPd,
       routing: ofTxn,
       closing: closing.signal,
       onUse: () => guard.use("txn"),
     });
-    return { layers, routing: ofTxn, pd: pdOfAll.with({ keys: txnKeys }) };
+    return { layers, routing: ofTxn, pd: txnPd };
   };
   const ofMode = (): OfMode => guard.mode === "txn" ? txn ??= openTxn() : ofRaw;
   let closed: Promise<void> | undefined;

@@ -4,12 +4,14 @@ import { Background } from "../async/background.ts";
 import { Deadline } from "../async/deadline.ts";
 import type { Pd } from "../pd/pd_client.ts";
 import type { Routing } from "../plan/dispatch.ts";
+import type { RegionCache } from "../region/region_cache.ts";
 import type { Settings } from "../settings.ts";
 import { LockClock } from "../txn/lock_clock.ts";
 import { LockResolver } from "../txn/lock_resolver.ts";
 import { SafePoint } from "../txn/safe_point.ts";
 import type { SnapshotParts } from "../txn/snapshot_reads.ts";
 import type { TxnSession } from "../txn/txn_session.ts";
+import { createRegionSplitter } from "./region_splitter.ts";
 
 /** What transactions and snapshots of a client are built on. */
 export interface TxnLayers extends SnapshotParts {
@@ -22,7 +24,7 @@ export interface TxnLayers extends SnapshotParts {
 export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
   readonly settings: Settings;
   readonly pd: Pd;
-  readonly routing: Routing;
+  readonly routing: Routing & { readonly regions: RegionCache };
   readonly closing: AbortSignal;
   readonly onUse: () => void;
 }): TxnLayers {
@@ -38,7 +40,15 @@ export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
   const load: ConstructorParameters<typeof SafePoint>[0]["load"] = (operation) =>
     pd.txnSafePointWithin(operation);
   return {
-    session: { routing, settings, closing, onUse, oracle: clock, background },
+    session: {
+      routing,
+      settings,
+      closing,
+      onUse,
+      oracle: clock,
+      background,
+      splitter: createRegionSplitter({ pd, regions: routing.regions }),
+    },
     clock,
     locks: new LockResolver({ routing, settings, clock, background }),
     safePoint: new SafePoint({ load, background, environment, observe }),

@@ -7,6 +7,7 @@ import type { CallOptions, Timestamp } from "../types.ts";
 import type { WriteFate } from "../errors.ts";
 import { type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
 import type { TxnIdentity } from "./committer_run.ts";
+import { MinCommitTs } from "./min_commit_ts.ts";
 import { runTransaction } from "./run.ts";
 import { transactionReads } from "./snapshot_options.ts";
 import { type SnapshotParts, SnapshotReads } from "./snapshot_reads.ts";
@@ -110,6 +111,9 @@ export class Transactions {
       startTs,
       beganAt,
       context: settings.context,
+      writeContext: settings.writeContext,
+      minCommitTs: new MinCommitTs(),
+      onBackground: settings.onBackground,
       askFate: (primary, options) => this.#askFate({ startTs, primary }, options),
     };
     return new TransactionCore({

@@ -13,22 +13,37 @@ import {
 import type { ContextFields } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { BufferLimits } from "./buffer_limits.ts";
-import type { CommitPath, CommitWait } from "./committer_run.ts";
+import type { BackgroundTask } from "./committer_background.ts";
+import type { CommitLag, CommitPath, CommitWait } from "./committer_run.ts";
 
 /** What is told about a commit. */
 export interface CommitInfo {
   /** When the transaction began. */
   readonly startTs: Timestamp;
-  /** From when on its writes are visible; undefined when it failed or had nothing to write. */
+  /** From when on its writes are visible; undefined when it failed. */
   readonly commitTs: Timestamp | undefined;
-  /** How it was committed; undefined when it failed. */
-  readonly path: CommitPath | undefined;
+  /** How it was committed; when it failed, how far that had been decided. */
+  readonly path: CommitPath;
   /** It was begun as an async commit, and could not be ended as one. */
   readonly hasAsyncFallback: boolean;
   /** It was begun as a commit in one phase, and could not be ended as one. */
   readonly hasOnePcFallback: boolean;
+  /** How the cluster's time was waited for, if it had to be; see `commitWait`. */
+  readonly lag: CommitLag | undefined;
   /** Why it failed; undefined when it did not. */
   readonly error: unknown;
+}
+
+/** A write that is about to be committed. */
+export interface PlannedWrite {
+  /** The whole key, also in views. */
+  readonly key: Uint8Array;
+  /** Undefined for a delete. */
+  readonly value: Uint8Array | undefined;
+  /** It was written by `insert()`. */
+  readonly isInsert: boolean;
+  /** The transaction has locked the key. */
+  readonly isLocked: boolean;
 }
 
 /** Waits until the timestamp of the commit is above one that came from elsewhere. */
@@ -70,8 +85,25 @@ export interface BeginOptions extends CallOptions {
   readonly causalConsistency?: boolean | undefined;
   /** Waits until the commit has a timestamp above another one. */
   readonly commitWait?: CommitWaitOptions | undefined;
-  /** Refuses the timestamp of the commit by returning false; commits in two phases then. */
+  /**
+   * Refuses the timestamp of the commit by returning false; the commit then fails with `txn-aborted`.
+   * With it every commit takes two phases, because only then the timestamp is known before.
+   */
   readonly acceptsCommitTs?: ((commitTs: Timestamp) => boolean) | undefined;
+  /**
+   * Throws when something that the transaction relies on, such as a schema, does not hold at a moment.
+   * The commit then fails with what was thrown, and nothing is written.
+   *
+   * It is called with the timestamp of the commit in two phases; before an async commit or one in one
+   * phase with an estimate, which the commit is at most two seconds after; and again, with the present
+   * time, when an assertion has failed, for which it may know the reason.
+   */
+  readonly checkSchema?: ((ts: Timestamp) => void | PromiseLike<void>) | undefined;
+  /**
+   * Leaves a write out of the commit by returning false. A key that is locked is then released without
+   * having been written. What it throws fails the commit.
+   */
+  readonly filter?: ((write: PlannedWrite) => boolean) | undefined;
   /**
    * What the commit does about a lock in its way: wait until it is gone, or fail with a conflict.
    *
@@ -96,6 +128,12 @@ export interface BeginOptions extends CallOptions {
    * @default {"refuse"}
    */
   readonly onFullDisk?: "refuse" | "write-almost-full" | "write-full" | undefined;
+  /**
+   * Asks stores to put writes on the disk at once; those since 5.0 do that anyway.
+   *
+   * @default {false}
+   */
+  readonly syncLog?: boolean | undefined;
   /** The resource group that pays for it. */
   readonly resourceGroup?: string | undefined;
   /** A tag that stores count its load under. */
@@ -110,8 +148,13 @@ export interface BeginOptions extends CallOptions {
   readonly maxTotalBytes?: number | undefined;
   /** Keys of all writes and locks. @default {Infinity} */
   readonly maxKeys?: number | undefined;
-  /** Is told how the commit went, when there was something to commit. */
+  /** Is told how the commit went, when there was something to commit. What it throws is ignored. */
   readonly onCommit?: ((info: CommitInfo) => void) | undefined;
+  /**
+   * Is told of each piece of work that the transaction leaves to the background: right before it begins,
+   * with a promise for its end. `close()` of the client waits for all of it, for some seconds.
+   */
+  readonly onBackground?: ((task: BackgroundTask) => void) | undefined;
 }
 
 /** {@linkcode BeginOptions} checked and completed. */
@@ -121,12 +164,18 @@ export interface TxnSettings {
   readonly commit: "auto" | "1pc" | "async" | "2pc";
   readonly isCausal: boolean;
   readonly commitWait: CommitWait | undefined;
-  readonly acceptsCommitTs: ((commitTs: Timestamp) => boolean) | undefined;
+  readonly acceptsCommitTs: BeginOptions["acceptsCommitTs"];
+  readonly checkSchema: BeginOptions["checkSchema"];
+  readonly filter: BeginOptions["filter"];
   readonly failsOnLock: boolean;
   readonly assertionLevel: AssertionLevel;
+  /** Of all requests. */
   readonly context: ContextFields | undefined;
+  /** Of those that write its data: with what changes how they are written. */
+  readonly writeContext: ContextFields | undefined;
   readonly limits: BufferLimits;
-  readonly onCommit: ((info: CommitInfo) => void) | undefined;
+  readonly onCommit: BeginOptions["onCommit"];
+  readonly onBackground: BeginOptions["onBackground"];
 }
 
 /** Checks options; `known` has names beside those of {@linkcode BeginOptions}. */
@@ -138,8 +187,7 @@ export function checkBeginOptions(
   checkNames("the options of the transaction", options, new Set([...NAMES, ...known]));
   checkSignal(options.signal);
   if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
-  checkFunction("onCommit", options.onCommit);
-  checkFunction("acceptsCommitTs", options.acceptsCommitTs);
+  for (const name of FUNCTIONS) checkFunction(name, options[name]);
   const limits = {
     maxEntryBytes: options.maxEntryBytes ?? maxEntryBytes,
     maxTotalBytes: options.maxTotalBytes ?? Infinity,
@@ -153,25 +201,37 @@ export function checkBeginOptions(
     isCausal: checkBoolean("causalConsistency", options.causalConsistency ?? false),
     commitWait: checkCommitWait(options.commitWait),
     acceptsCommitTs: options.acceptsCommitTs,
+    checkSchema: options.checkSchema,
+    filter: options.filter,
     failsOnLock: oneOf("onLock", options.onLock ?? "resolve", ON_LOCK),
     assertionLevel: oneOf("assertions", options.assertions ?? "fast", ASSERTION_LEVELS),
-    context: contextOf(options),
+    ...contextsOf(options),
     limits,
     onCommit: options.onCommit,
+    onBackground: options.onBackground,
   };
 }
 
-function contextOf(options: BeginOptions): ContextFields | undefined {
+function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "writeContext"> {
   const fields: ContextFields = {
     priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
-    diskFullOpt: oneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
+    syncLog: checkBoolean("syncLog", options.syncLog ?? false),
     resourceGroup: options.resourceGroup,
     resourceGroupTag: options.resourceGroupTag,
     requestSource: options.requestSource,
+  };
+  const ofWrites: ContextFields = {
+    ...fields,
+    diskFullOpt: oneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
     txnSource: options.txnSource,
   };
-  // The usual context of a peer is encoded once for all requests that add nothing to it.
-  return Object.values(fields).some((value) => value !== undefined && value !== 0) ? fields : undefined;
+  return { context: usedOf(fields), writeContext: usedOf(ofWrites) };
+}
+
+/** The usual context of a peer is encoded once for all requests that add nothing to it. */
+function usedOf(fields: ContextFields): ContextFields | undefined {
+  const isUsed = Object.values(fields).some((value) => value !== undefined && value !== 0 && value !== false);
+  return isUsed ? fields : undefined;
 }
 
 function checkCommitWait(wait: CommitWaitOptions | undefined): CommitWait | undefined {
@@ -220,6 +280,7 @@ const DISK_FULL = { "refuse": 0, "write-almost-full": 1, "write-full": 2 };
 // Larger ones have a meaning of their own: "latest".
 const MAX_START_TS = 0x7fff_ffff_ffff_ffffn;
 
+const FUNCTIONS = ["onCommit", "onBackground", "acceptsCommitTs", "checkSchema", "filter"] as const;
 const WAIT_NAMES: ReadonlySet<string> = new Set(["untilTs", "timeoutMs"]);
 const NAMES = [
   "signal",
@@ -230,10 +291,13 @@ const NAMES = [
   "causalConsistency",
   "commitWait",
   "acceptsCommitTs",
+  "checkSchema",
+  "filter",
   "onLock",
   "assertions",
   "priority",
   "onFullDisk",
+  "syncLog",
   "resourceGroup",
   "resourceGroupTag",
   "requestSource",
@@ -242,4 +306,5 @@ const NAMES = [
   "maxTotalBytes",
   "maxKeys",
   "onCommit",
+  "onBackground",
 ] as const satisfies readonly (keyof BeginOptions)[];

@@ -5,15 +5,15 @@ import type { KeyError } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import { equalBytes } from "../bytes/compare.ts";
 import { TikvError } from "../errors.ts";
-import { runParts } from "../plan/run.ts";
-import { cutByBytes, type ItemsPart, shardItems } from "../plan/shard.ts";
 import { STALE } from "../region/stale.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import { physicalMsOf, type Timestamp } from "../types.ts";
 import type { CommitRun } from "./committer_run.ts";
 import { writeErrorOf } from "./committer_errors.ts";
 import { startInBackground } from "./committer_background.ts";
-import { commitTimestamp } from "./committer_timestamp.ts";
+import { sendKeys, sendPrimary } from "./committer_keys.ts";
+import { repeating } from "./lock_calls.ts";
+import { timestampForCommit } from "./committer_timestamp.ts";
 import { commitBody } from "./requests.ts";
 
 /** What is committed. */
@@ -45,27 +45,26 @@ export async function commitPrimary(
 }
 
 async function decide(run: CommitRun, work: CommitWork, operation: Operation): Promise<CommitWork> {
-  const { session, context } = run.options.txn;
-  const { sender } = session.routing;
-  let { keys: candidates, commitTs } = work;
+  const { txn, primary } = run.options;
+  const { sender } = txn.session.routing;
+  let { commitTs } = work;
   let isRetry = false;
-  for (;;) {
-    operation.deadline.throwIfOver("commit the primary");
-    const parts = await partsOf(run, candidates, operation);
-    const part = parts.find(({ items }) => items.some((key) => isPrimary(run, key)));
-    if (part === undefined) throw new TikvError("protocol", "Cannot commit: the primary has no region");
-    candidates = part.items;
-    const body = commitBody(run, { keys: candidates, commitTs, role: "primary" });
-    const request = sender.request(COMMANDS.KvCommit, body, { context, isRetry });
-    const reply = await sender.send(part.region, request, operation);
-    isRetry = true;
-    if (reply === STALE) continue;
-    if (reply.error === undefined) {
-      const done = new Set(candidates);
-      return { keys: work.keys.filter((key) => !done.has(key)), commitTs };
-    }
-    commitTs = await laterTimestamp(run, reply.error, operation);
-  }
+  const keys = await sendPrimary(txn, { keys: work.keys, primary }, {
+    operation,
+    send: async ({ region, items }) => {
+      for (;;) {
+        operation.deadline.throwIfOver("commit the primary");
+        const body = commitBody(run, { keys: items, commitTs, role: "primary" });
+        const request = sender.request(COMMANDS.KvCommit, body, { context: txn.writeContext, isRetry });
+        const reply = await sender.send(region, request, operation);
+        isRetry = true;
+        if (reply === STALE) return STALE;
+        if (reply.error === undefined) return undefined;
+        commitTs = await laterTimestamp(run, reply.error, operation);
+      }
+    },
+  });
+  return { keys, commitTs };
 }
 
 /**
@@ -73,21 +72,21 @@ async function decide(run: CommitRun, work: CommitWork, operation: Operation): P
  * other error is the end of the transaction.
  */
 async function laterTimestamp(run: CommitRun, error: KeyError, operation: Operation): Promise<Timestamp> {
-  const { txn } = run.options;
+  const { txn, primary } = run.options;
   const { commitTsExpired } = error;
-  if (commitTsExpired === undefined || !isPrimary(run, commitTsExpired.key)) {
+  if (commitTsExpired === undefined || !equalBytes(commitTsExpired.key, primary)) {
     throw writeErrorOf(error, { txn, method: "KvCommit" });
   }
   const { minCommitTs, attemptedCommitTs } = commitTsExpired;
-  const aheadMs = physicalMsOf(minCommitTs as Timestamp) - physicalMsOf(attemptedCommitTs as Timestamp);
   // No reader is that far ahead: the lock or the answer is broken (client-go, `commit.go`).
-  if (aheadMs > MAX_AHEAD_MS) {
+  if (minCommitTs - attemptedCommitTs > MAX_AHEAD) {
+    const aheadMs = physicalMsOf((minCommitTs - attemptedCommitTs) as Timestamp);
     throw new TikvError(
       "protocol",
       `Cannot commit: the primary wants a timestamp that is ${aheadMs} ms ahead of the present one`,
     );
   }
-  return await commitTimestamp(run, operation);
+  return await timestampForCommit(run, operation);
 }
 
 /**
@@ -96,41 +95,26 @@ async function laterTimestamp(run: CommitRun, error: KeyError, operation: Operat
  */
 export function commitInBackground(run: CommitRun, { keys, commitTs }: CommitWork): void {
   if (keys.length === 0) return;
-  const { txn } = run.options;
-  const { sender, concurrency } = txn.session.routing;
-  startInBackground(txn, { name: "txn.commitSecondaries", budgetMs: SECONDARIES_MS }, async (operation) => {
-    const parts = await partsOf(run, keys, operation);
-    await runParts(parts, async ({ region, items }, ofPart) => {
-      const role = items.some((key) => isPrimary(run, key)) ? "primary" : "secondary";
-      const body = commitBody(run, { keys: items, commitTs, role });
-      const request = sender.request(COMMANDS.KvCommit, body, { context: txn.context });
-      const reply = await sender.send(region, request, ofPart);
-      if (reply === STALE) return await partsOf(run, items, ofPart);
-      if (reply.error !== undefined) throw writeErrorOf(reply.error, { txn, method: "KvCommit" });
-      return undefined;
-    }, { operation, concurrency });
+  const { txn, primary } = run.options;
+  const sender = repeating(txn.session.routing.sender);
+  startInBackground(txn, { kind: "commit", budgetMs: SECONDARIES_MS }, async (operation) => {
+    await sendKeys(txn, keys, {
+      operation,
+      send: async ({ region, items }, ofPart) => {
+        const role = items.some((key) => equalBytes(key, primary)) ? "primary" : "secondary";
+        const body = commitBody(run, { keys: items, commitTs, role });
+        const request = sender.request(COMMANDS.KvCommit, body, { context: txn.writeContext });
+        const reply = await sender.send(region, request, ofPart);
+        if (reply === STALE) return STALE;
+        // Never another timestamp: there is one for all keys.
+        if (reply.error !== undefined) throw writeErrorOf(reply.error, { txn, method: "KvCommit" });
+        return undefined;
+      },
+    });
   });
 }
 
-function partsOf(
-  run: CommitRun,
-  keys: readonly Uint8Array[],
-  operation: Operation,
-): Promise<ItemsPart<Uint8Array>[]> {
-  const { regions } = run.options.txn.session.routing;
-  return shardItems(keys, { regions, operation, keyOf: (key) => key, cut: cutKeys });
-}
-
-function cutKeys(keys: readonly Uint8Array[]): readonly (readonly Uint8Array[])[] {
-  return cutByBytes(keys, (key) => key.length, BATCH_BYTES);
-}
-
-function isPrimary(run: CommitRun, key: Uint8Array): boolean {
-  return equalBytes(key, run.options.primary);
-}
-
-/** client-go's `TxnCommitBatchSize`. */
-const BATCH_BYTES = 16 * 1024;
 /** client-go's `CommitSecondaryMaxBackoff`. */
 const SECONDARIES_MS = 41_000;
-const MAX_AHEAD_MS = 3_600_000;
+/** An hour, as the difference of two timestamps. */
+const MAX_AHEAD = 3_600_000n << 18n;

@@ -2,22 +2,19 @@
 
 import type { Operation } from "../async/operation.ts";
 import { TikvError } from "../errors.ts";
-import { TxnAbortedError } from "../txn_errors.ts";
-import { physicalMsOf, type Timestamp, timestampOf } from "../types.ts";
+import { sendToKey } from "../plan/dispatch.ts";
+import { COMMANDS } from "../rpc/commands.ts";
+import type { Timestamp } from "../types.ts";
 import { commitInBackground, commitPrimary } from "./commit.ts";
 import { cleanUp, releaseInBackground } from "./committer_cleanup.ts";
 import { type CommitPath, CommitRun, type CommitterOptions } from "./committer_run.ts";
-import { commitTimestamp } from "./committer_timestamp.ts";
+import { prepareTimestamps, timestampForCommit } from "./committer_timestamp.ts";
 import { prewriteAll } from "./prewrite.ts";
 
 /** How a commit went. */
 export interface CommitOutcome {
   readonly commitTs: Timestamp;
-  readonly path: CommitPath;
-  /** It was begun as an async commit, and could not be ended as one. */
-  readonly hasAsyncFallback: boolean;
-  /** It was begun as a commit in one phase, and could not be ended as one. */
-  readonly hasOnePcFallback: boolean;
+  readonly path: Exclude<CommitPath, "none">;
 }
 
 /**
@@ -28,71 +25,91 @@ export interface CommitOutcome {
  * told. It rejects with an `UndeterminedError` when nobody knows, and with any other error when it
  * is not committed and never will be; locks are then being taken away.
  */
-export async function commitTransaction(
-  options: CommitterOptions,
-  operation: Operation,
-): Promise<CommitOutcome> {
-  const run = new CommitRun(options);
+export async function commitTransaction(run: CommitRun, operation: Operation): Promise<CommitOutcome> {
+  const { options } = run;
   let hasBegun = false;
   try {
-    if (run.isDecidedByPrewrite) await prepareDecision(run, operation);
+    await prepareTimestamps(run, operation);
     operation.deadline.throwIfOver("commit");
     hasBegun = true;
     await prewriteAll(run, operation);
-    return outcomeOf(run, ...await decide(run, operation));
+    if (options.stashedError !== undefined) throw options.stashedError;
+    return await decide(run, operation);
   } catch (error) {
-    if (TikvError.is(error) && error.kind === "undetermined") throw error;
+    if (error === run.doubt) throw error;
     if (hasBegun) cleanUp(run);
     else if (options.isPessimistic) releaseInBackground(options.txn, locksOf(options));
-    throw error;
+    throw await reasonOf(run, error, operation);
   }
-}
-
-/** What has to be certain before a prewrite that may be the commit: it cannot be taken back. */
-async function prepareDecision(run: CommitRun, operation: Operation): Promise<void> {
-  const { txn, isCausal, commitWait } = run.options;
-  let ageMs = run.elapsedMs;
-  if (!isCausal || commitWait !== undefined) {
-    const now = await commitTimestamp(run, operation);
-    // Whoever began before this call must not see the transaction as one of their past.
-    run.raiseMinCommitTs(now + 1n);
-    ageMs = physicalMsOf(now) - physicalMsOf(txn.startTs);
-  }
-  assertAge(ageMs);
-  run.maxCommitTs = txn.startTs + timestampOf(BigInt(run.elapsedMs + SAFE_WINDOW_MS), 0n);
 }
 
 /** After the prewrite: the timestamp of the commit, and how it was reached. */
-async function decide(run: CommitRun, operation: Operation): Promise<[Timestamp, CommitPath]> {
-  const { txn, mutations, acceptsCommitTs } = run.options;
+async function decide(run: CommitRun, operation: Operation): Promise<CommitOutcome> {
   // What was only checked has no lock.
-  const keys = mutations.filter(({ op }) => op !== "check-not-exists").map(({ key }) => key);
-  if (run.triesOnePc) return [run.onePcCommitTs as Timestamp, "1pc"];
+  const mutations = run.options.mutations.filter(({ op }) => op !== "check-not-exists");
+  const keys = mutations.map(({ key }) => key);
+  if (run.triesOnePc) return { commitTs: run.onePcCommitTs as Timestamp, path: "1pc" };
   if (run.usesAsyncCommit) {
     const commitTs = run.minCommitTs as Timestamp;
     commitInBackground(run, { keys, commitTs });
-    return [commitTs, "async"];
+    return { commitTs, path: "async" };
   }
-  const commitTs = await commitTimestamp(run, operation);
-  assertAge(physicalMsOf(commitTs) - physicalMsOf(txn.startTs));
-  if (acceptsCommitTs?.(commitTs) === false) {
-    throw new TxnAbortedError("Cannot commit: the caller refused the timestamp of the commit", {
-      startTs: txn.startTs,
-    });
+  if (run.hasOnePcDoubt) {
+    run.onePcCommitTs = await onePcCommitTs(run, operation);
+    if (run.onePcCommitTs !== 0n) return { commitTs: run.onePcCommitTs as Timestamp, path: "1pc" };
+    run.hasOnePcDoubt = false;
   }
+  const commitTs = await timestampForCommit(run, operation);
+  // With nothing but checks there is nothing that could be committed.
+  if (keys.length === 0) return { commitTs, path: "2pc" };
   const rest = await commitPrimary(run, { keys, commitTs }, operation);
   commitInBackground(run, rest);
-  return [rest.commitTs, "2pc"];
+  return { commitTs: rest.commitTs, path: "2pc" };
 }
 
-function outcomeOf(run: CommitRun, commitTs: Timestamp, path: CommitPath): CommitOutcome {
-  const { canUseAsyncCommit, canUseOnePc } = run.options;
-  return {
-    commitTs,
-    path,
-    hasAsyncFallback: canUseAsyncCommit && path === "2pc",
-    hasOnePcFallback: canUseOnePc && path !== "1pc",
-  };
+/**
+ * When a request that was lost had committed in one phase; 0 when it had not. A store takes further
+ * prewrites of such a transaction, and commits of it, as done already, and does not say when that was.
+ */
+async function onePcCommitTs(run: CommitRun, operation: Operation): Promise<bigint> {
+  const { txn, primary } = run.options;
+  const { session, startTs, context } = txn;
+  const request = session.routing.sender.request(COMMANDS.KvCheckTxnStatus, {
+    primaryKey: primary,
+    lockTs: startTs,
+    // Only a question: no lock is too old at this time, and no reader asks.
+    callerStartTs: 0n,
+    currentTs: 0n,
+    rollbackIfNotExist: false,
+    verifyIsPrimary: true,
+  }, { context });
+  const part = operation.fork({ keepsDoubt: true });
+  try {
+    return (await sendToKey(session.routing, primary, { request, operation: part })).commitVersion;
+  } catch (error) {
+    throw run.undetermined(error);
+  } finally {
+    operation.join(part);
+  }
+}
+
+/** Something may be not as asserted because what the assertion relies on has changed. */
+async function reasonOf(run: CommitRun, error: unknown, operation: Operation): Promise<unknown> {
+  const { checkSchema, txn } = run.options;
+  if (checkSchema === undefined || !TikvError.is(error) || error.kind !== "assertion-failed") return error;
+  let now: Timestamp;
+  try {
+    now = await txn.session.oracle.timestamp(operation);
+  } catch {
+    // What is known says more than that a second look at it was not possible.
+    return error;
+  }
+  try {
+    await checkSchema(now);
+    return error;
+  } catch (reason) {
+    return reason;
+  }
 }
 
 function locksOf({ mutations, forUpdateTs }: CommitterOptions): {
@@ -101,15 +118,3 @@ function locksOf({ mutations, forUpdateTs }: CommitterOptions): {
 } {
   return { keys: mutations.map(({ key }) => key), forUpdateTs };
 }
-
-function assertAge(ageMs: number): void {
-  if (ageMs <= MAX_AGE_MS) return;
-  throw new TxnAbortedError(
-    `Cannot commit: the transaction is ${ageMs} ms old, at most ${MAX_AGE_MS} are allowed`,
-  );
-}
-
-/** client-go's `MaxTxnTimeUse`. */
-const MAX_AGE_MS = 24 * 3_600_000;
-/** How far ahead a store may choose the timestamp; client-go's `SafeWindow`. */
-const SAFE_WINDOW_MS = 2_000;

@@ -4,10 +4,17 @@ import { Deadline } from "../async/deadline.ts";
 import { Operation } from "../async/operation.ts";
 import type { TxnIdentity } from "./committer_run.ts";
 
+/** Work of a transaction that goes on after the call that started it. */
+export interface BackgroundTask {
+  /** `commit`: of keys that others must not wait for; `clean-up`, `release`: locks are taken away. */
+  readonly kind: "commit" | "clean-up" | "release";
+  /** Resolves when it is over, however it ended: what is left is resolved by whoever meets it. */
+  readonly done: Promise<void>;
+}
+
 /** What is done, and how long it may take. */
 export interface BackgroundWork {
-  /** As in events, such as `"txn.commitSecondaries"`. */
-  readonly name: string;
+  readonly kind: BackgroundTask["kind"];
   readonly budgetMs: number;
 }
 
@@ -16,13 +23,40 @@ export interface BackgroundWork {
  * the caller's. A client that is closing starts none: what is left is resolved by whoever meets it.
  */
 export function startInBackground(
-  { session }: Pick<TxnIdentity, "session">,
-  { name, budgetMs }: BackgroundWork,
+  { session, onBackground }: Pick<TxnIdentity, "session" | "onBackground">,
+  { kind, budgetMs }: BackgroundWork,
   work: (operation: Operation) => Promise<void>,
 ): void {
   const { environment, observe: observer } = session.settings;
+  const name = NAMES[kind];
   session.background.start(name, async (signal) => {
-    const deadline = Deadline.after(environment.clock, budgetMs, signal);
-    await work(new Operation(name, { deadline, environment, observer }));
+    let finish: () => void = () => {};
+    const done = new Promise<void>((resolve) => finish = resolve);
+    try {
+      tell({ session, onBackground }, { kind, done });
+      const deadline = Deadline.after(environment.clock, budgetMs, signal);
+      await work(new Operation(name, { deadline, environment, observer }));
+    } finally {
+      finish();
+    }
   });
 }
+
+function tell(
+  { session, onBackground }: Pick<TxnIdentity, "session" | "onBackground">,
+  task: BackgroundTask,
+): void {
+  try {
+    onBackground?.(task);
+  } catch (cause) {
+    // Whoever looks on must not turn what is committed into an error.
+    session.settings.observe({ type: "warning", message: 'Ignored an error of "onBackground"', cause });
+  }
+}
+
+/** The operations, as events name them. */
+const NAMES: Readonly<Record<BackgroundTask["kind"], string>> = {
+  "commit": "txn.commitSecondaries",
+  "clean-up": "txn.cleanUp",
+  "release": "txn.releaseLocks",
+};

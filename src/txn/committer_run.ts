@@ -3,9 +3,12 @@
 import type { AssertionLevel, LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import type { ReadonlyKeyMap } from "../bytes/key_map.ts";
-import { UndeterminedError, type WriteFate } from "../errors.ts";
+import { type TikvError, UndeterminedError, type WriteFate } from "../errors.ts";
 import type { ContextFields } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
+import type { BackgroundTask } from "./committer_background.ts";
+import { COMMIT_LIMITS, type CommitLimits } from "./commit_limits.ts";
+import type { MinCommitTs } from "./min_commit_ts.ts";
 import type { TxnSession } from "./txn_session.ts";
 
 /** What a commit does to one key. */
@@ -47,6 +50,16 @@ export interface CommitWait {
   readonly timeoutMs: number;
 }
 
+/** How long a commit waited until the cluster was far enough. */
+export interface CommitLag {
+  /** The first timestamp that was too early. */
+  readonly firstTs: Timestamp;
+  /** Timestamps that were asked for after that one. */
+  readonly retries: number;
+  /** Time that was waited, in milliseconds. */
+  readonly waitedMs: number;
+}
+
 /** What is the same for all requests of a transaction. */
 export interface TxnIdentity {
   readonly session: TxnSession;
@@ -54,7 +67,14 @@ export interface TxnIdentity {
   readonly startTs: Timestamp;
   /** When it began, on the clock. */
   readonly beganAt: number;
+  /** Of all requests but those that write. */
   readonly context: ContextFields | undefined;
+  /** Of requests that write its data: with what changes how they are written. */
+  readonly writeContext: ContextFields | undefined;
+  /** Shared with whatever keeps it alive. */
+  readonly minCommitTs: MinCommitTs;
+  /** Hears of work that goes on after the call that started it. */
+  readonly onBackground?: ((task: BackgroundTask) => void) | undefined;
   /** Finds out, later, what became of it. */
   readonly askFate: (primary: Uint8Array, options?: CallOptions) => Promise<WriteFate>;
 }
@@ -72,6 +92,8 @@ export interface CommitterOptions {
   readonly constraints?: ReadonlyKeyMap<bigint> | undefined;
   readonly canUseAsyncCommit: boolean;
   readonly canUseOnePc: boolean;
+  /** What is wrong by what its own locks have told. It may be that they were lost: the prewrite knows better. */
+  readonly stashedError?: TikvError | undefined;
   readonly assertionLevel: AssertionLevel;
   readonly isCausal: boolean;
   readonly commitWait?: CommitWait | undefined;
@@ -79,6 +101,8 @@ export interface CommitterOptions {
   readonly failsOnLock: boolean;
   /** Refuses a commit timestamp; with it neither async commit nor 1PC are used. */
   readonly acceptsCommitTs?: ((commitTs: Timestamp) => boolean) | undefined;
+  /** Throws when what the transaction relies on does not hold at a moment at which it is to be committed. */
+  readonly checkSchema?: ((ts: Timestamp) => void | PromiseLike<void>) | undefined;
   /** Begins to keep the primary alive; called when it was prewritten and more is to come. */
   readonly keepAlive: () => void;
 }
@@ -86,12 +110,16 @@ export interface CommitterOptions {
 /** One commit on its way: what it still may do, and what it has found out. */
 export class CommitRun {
   readonly options: CommitterOptions;
+  readonly limits: CommitLimits;
   /** Of all keys and values. */
   readonly sizeBytes: number;
+  /**
+   * For stores, what makes a prewrite a pessimistic one. A check of a constraint is one of those also in
+   * a transaction that has no lock yet.
+   */
+  readonly forUpdateTs: bigint;
   triesOnePc: boolean;
   usesAsyncCommit: boolean;
-  /** The least that the transaction may be committed at. */
-  minCommitTs: bigint;
   /** The most that a store may choose by itself; 0 for no limit. */
   maxCommitTs = 0n;
   /** When a store committed it in one phase; 0 when none did. */
@@ -102,15 +130,29 @@ export class CommitRun {
    */
   hasOnePcDoubt = false;
   /** Says less than any other failure, which may be the reason for it. */
-  assertionError: unknown;
+  assertionError: TikvError | undefined;
+  /** How long its timestamp was waited for. */
+  lag: CommitLag | undefined;
+  /** The error that says that nobody knows how it ended, once there is one. */
+  doubt: UndeterminedError | undefined;
 
   constructor(options: CommitterOptions) {
-    const { txn, forUpdateTs } = options;
+    const { txn, mutations, isPessimistic } = options;
     this.options = options;
-    this.sizeBytes = options.mutations.reduce((sum, mutation) => sum + sizeOfMutation(mutation), 0);
+    this.limits = { ...COMMIT_LIMITS, ...txn.session.limits };
+    this.sizeBytes = mutations.reduce((sum, mutation) => sum + sizeOfMutation(mutation), 0);
     this.triesOnePc = options.canUseOnePc;
     this.usesAsyncCommit = options.canUseAsyncCommit;
-    this.minCommitTs = (forUpdateTs > txn.startTs ? forUpdateTs : txn.startTs) + 1n;
+    const hasChecks = isPessimistic && mutations.some(({ check }) => check === "constraint");
+    this.forUpdateTs = options.forUpdateTs === 0n && hasChecks ? txn.startTs : options.forUpdateTs;
+    txn.minCommitTs.beginCommit();
+    this.raiseMinCommitTs((this.forUpdateTs > txn.startTs ? this.forUpdateTs : txn.startTs) + 1n);
+  }
+
+  /** How it is being committed, as far as is known. */
+  get path(): Exclude<CommitPath, "none"> {
+    if (this.triesOnePc || this.onePcCommitTs !== 0n) return "1pc";
+    return this.usesAsyncCommit ? "async" : "2pc";
   }
 
   /** Its commit is decided by the prewrite, so a lost prewrite may have committed it. */
@@ -123,8 +165,13 @@ export class CommitRun {
     return elapsedMsOf(this.options.txn);
   }
 
+  /** The least that the transaction may be committed at. */
+  get minCommitTs(): bigint {
+    return this.options.txn.minCommitTs.value;
+  }
+
   raiseMinCommitTs(ts: bigint): void {
-    if (ts > this.minCommitTs) this.minCommitTs = ts;
+    this.options.txn.minCommitTs.raise(ts, "commit");
   }
 
   /** Goes on with two phases. Locks that an async commit has written are committed like others. */
@@ -137,7 +184,7 @@ export class CommitRun {
   undetermined(cause: unknown): UndeterminedError {
     const { txn, primary } = this.options;
     const seen = cause instanceof Error ? `: ${cause.message}` : "";
-    return new UndeterminedError(`Cannot tell whether the transaction was committed${seen}`, {
+    return this.doubt ??= new UndeterminedError(`Cannot tell whether the transaction was committed${seen}`, {
       cause: cause instanceof UndeterminedError ? cause.cause ?? cause : cause,
       startTs: txn.startTs,
       primary,

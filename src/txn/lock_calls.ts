@@ -261,7 +261,8 @@ function versionOf({ id, confVer, version }: Region): string {
   return `${id}/${confVer}/${version}`;
 }
 
-function repeating(sender: RequestSender): RequestSender {
+/** Sends again what may have been executed: for requests that do no harm the second time. */
+export function repeating(sender: RequestSender): RequestSender {
   return {
     request: (command, body, options) => sender.request(command, body, options),
     async send<I, O>(

@@ -20,6 +20,11 @@ export class LockClock implements Oracle {
     this.#observe = observe;
   }
 
+  /** The largest timestamp that was seen; it may be old. */
+  get latest(): Timestamp | undefined {
+    return this.#last?.ts;
+  }
+
   /** A new timestamp, which the next question about a lock may use as well. */
   async timestamp(operation: Operation): Promise<Timestamp> {
     // Before it was asked for: the reading is not older than this.

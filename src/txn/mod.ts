@@ -26,8 +26,9 @@
  */
 
 export type { TransactionOptions } from "./begin.ts";
-export type { BeginOptions, CommitInfo, CommitWaitOptions } from "./begin_options.ts";
-export type { CommitPath } from "./committer_run.ts";
+export type { BeginOptions, CommitInfo, CommitWaitOptions, PlannedWrite } from "./begin_options.ts";
+export type { BackgroundTask } from "./committer_background.ts";
+export type { CommitLag, CommitPath } from "./committer_run.ts";
 export { ReadDetails } from "./read_details.ts";
 export type { PoolTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
 export type { Reader, ReadScanOptions } from "./reader.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first phase: every key is checked and locked; with 1PC and async commit that decides.
 
-import type { KeyError, LockInfo } from "../../gen/kvrpcpb_pb.ts";
+import type { LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import { equalBytes } from "../bytes/compare.ts";
 import { TikvError } from "../errors.ts";
@@ -11,9 +11,10 @@ import type { Region } from "../region/region.ts";
 import { STALE, type Stale } from "../region/stale.ts";
 import type { PrewriteReply } from "../rpc/batch/messages.ts";
 import { COMMANDS } from "../rpc/commands.ts";
-import { conflictWithLock, lockWaitError, writeErrorOf } from "./committer_errors.ts";
-import { singleLocksOf } from "./lock.ts";
+import { lockWaitError } from "./committer_errors.ts";
 import { type CommitMutation, type CommitRun, sizeOfMutation } from "./committer_run.ts";
+import { preSplit } from "./pre_split.ts";
+import { judge } from "./prewrite_errors.ts";
 import { MAX_TXN_SIZE, prewriteBody } from "./requests.ts";
 
 /** Some keys of one region, in one request. */
@@ -22,7 +23,7 @@ export interface PrewritePart {
   readonly mutations: readonly CommitMutation[];
   /** Keys that the transaction has in the region, as far as that is known. */
   readonly txnSize: bigint;
-  /** A request with these keys was sent before. */
+  /** A request with these keys was sent before, and may have been executed. */
   isRetry: boolean;
   /** A request with these keys was lost that may have committed the transaction. */
   readonly isInDoubt: boolean;
@@ -36,14 +37,17 @@ export async function prewriteAll(run: CommitRun, operation: Operation): Promise
   const { session } = run.options.txn;
   const whole = operation.fork({ keepsDoubt: true });
   try {
+    await preSplit(run, whole);
     const parts = await partsOf(run, { mutations: run.options.mutations, origin: undefined }, whole);
     await runParts(parts, (part, ofPart) => prewritePart(run, part, ofPart), {
       operation: whole,
       concurrency: session.routing.concurrency,
     });
   } catch (error) {
-    if (whole.isMaybeExecuted && run.isDecidedByPrewrite) throw run.undetermined(error);
-    throw error;
+    // With a key that is not as asserted it is not committed, whatever became of the others.
+    const { assertionError } = run;
+    if (assertionError !== undefined) throw isUndetermined(error) ? assertionError : error;
+    throw whole.isMaybeExecuted && run.isDecidedByPrewrite ? run.undetermined(error) : error;
   } finally {
     operation.join(whole);
   }
@@ -65,7 +69,7 @@ async function partsOf(
   const { regions } = run.options.txn.session.routing;
   const groups = await shardItems(mutations, { regions, operation, keyOf: ({ key }) => key, cut: whole });
   const parts = groups.flatMap(({ region, items }) => {
-    const pieces = cutByBytes(items, sizeOfMutation, BATCH_BYTES);
+    const pieces = cutByBytes(items, sizeOfMutation, run.limits.batchBytes);
     const isSame = origin !== undefined && groups.length === 1 && pieces.length === 1;
     // Nobody knows any more how many keys are where: no reader may clean up key by key then.
     const txnSize = isSame ? origin.txnSize : origin === undefined ? BigInt(items.length) : MAX_TXN_SIZE;
@@ -73,7 +77,7 @@ async function partsOf(
       region,
       mutations: piece,
       txnSize,
-      isRetry: origin !== undefined,
+      isRetry: origin?.isRetry ?? false,
       isInDoubt: operation.isMaybeExecuted,
     }));
   });
@@ -102,11 +106,16 @@ async function prewritePart(
       if (parts.length > 1) operation.isMaybeExecuted = false;
       return parts;
     }
-    const found = locksIn(run, reply.errors);
-    if (found.length === 0) {
-      if (reply.errors.length === 0) onPrewritten(run, part, reply);
+    if (reply.errors.length === 0) {
+      onPrewritten(run, part, reply);
       return undefined;
     }
+    const { failure, assertion, locks: found, isSettled } = judge(run, reply.errors);
+    // A request that was lost may still be on its way, and not meet what this one has met.
+    operation.isMaybeExecuted = operation.hadDoubt && !isSettled;
+    if (failure !== undefined) throw failure;
+    if (assertion !== undefined) run.assertionError ??= assertion;
+    if (found.length === 0) return undefined;
     const waitMs = await locks.breakLocks(found, { startTs, context, releasesRegion: true }, operation);
     if (waitMs > 0) {
       const [blocker] = found as [LockInfo];
@@ -124,7 +133,7 @@ async function send(
   part: PrewritePart,
   operation: Operation,
 ): Promise<PrewriteReply | Stale> {
-  const { session, context } = run.options.txn;
+  const { session, writeContext: context } = run.options.txn;
   const { sender } = session.routing;
   const body = prewriteBody(run, part, hasPrimary(run, part));
   const request = sender.request(COMMANDS.KvPrewrite, body, { context, isRetry: part.isRetry });
@@ -132,14 +141,14 @@ async function send(
   try {
     return await sender.send(part.region, request, operation);
   } catch (error) {
-    if (!TikvError.is(error) || error.kind !== "undetermined" || run.isDecidedByPrewrite) throw error;
+    if (!isUndetermined(error) || run.isDecidedByPrewrite) throw error;
     // Whether this one was written decides nothing: it is written again, as the same.
     operation.isMaybeExecuted = false;
     await operation.backoffs.wait("regionMiss", error, { regionId: part.region.id });
     return STALE;
   } finally {
     // The store may have done it before: it is to take what it finds of this transaction as its own.
-    if (operation.attempts > attempts + 1) part.isRetry = true;
+    if (operation.attempts > attempts + 1 || operation.hadDoubt) part.isRetry = true;
   }
 }
 
@@ -149,40 +158,28 @@ function onPrewritten(run: CommitRun, part: PrewritePart, reply: PrewriteReply):
       run.onePcCommitTs = reply.onePcCommitTs;
       return;
     }
+    // Locks were written that are none of an async commit.
+    run.fallBack();
     if (reply.minCommitTs !== 0n) {
       throw new TikvError("protocol", "Cannot use the prewrite: it has fallen back and has a timestamp");
     }
-    run.fallBack();
   } else if (reply.onePcCommitTs !== 0n) {
-    throw new TikvError("protocol", "Cannot use the prewrite: it was committed in one phase unasked");
+    // Whatever that store has done cannot be taken back.
+    throw run.undetermined(
+      new TikvError("protocol", "Cannot use the prewrite: it was committed in one phase unasked"),
+    );
   } else if (run.usesAsyncCommit) {
     // Nothing is to be concluded from a lock that is no async commit's.
     if (reply.minCommitTs === 0n) run.fallBack();
     else run.raiseMinCommitTs(reply.minCommitTs);
   }
-  if (hasPrimary(run, part)) run.options.keepAlive();
+  const { isPessimistic, keepAlive } = run.options;
+  // A small transaction is over before its locks are.
+  if ((isPessimistic || run.sizeBytes > run.limits.keepAliveBytes) && hasPrimary(run, part)) keepAlive();
 }
 
-/** The locks that are in the way. Everything else that went wrong is thrown. */
-function locksIn(run: CommitRun, errors: readonly KeyError[]): LockInfo[] {
-  const { txn, isPessimistic, failsOnLock } = run.options;
-  const locks: LockInfo[] = [];
-  for (const error of errors) {
-    if (error.locked === undefined) {
-      const failure = writeErrorOf(error, { txn, method: "KvPrewrite" });
-      if (failure.kind !== "assertion-failed") throw failure;
-      run.assertionError ??= failure;
-      continue;
-    }
-    for (const lock of singleLocksOf(error.locked)) {
-      // Whoever began later will not be waited for: this transaction would find its write anyway.
-      if (failsOnLock || (!isPessimistic && lock.lockVersion > txn.startTs)) {
-        throw conflictWithLock(txn, lock);
-      }
-      locks.push(lock);
-    }
-  }
-  return locks;
+function isUndetermined(error: unknown): boolean {
+  return TikvError.is(error) && error.kind === "undetermined";
 }
 
 function hasPrimary(run: CommitRun, { mutations }: PrewritePart): boolean {
@@ -192,6 +189,3 @@ function hasPrimary(run: CommitRun, { mutations }: PrewritePart): boolean {
 function whole<T>(items: readonly T[]): readonly (readonly T[])[] {
   return [items];
 }
-
-/** client-go's `TxnCommitBatchSize`. */
-const BATCH_BYTES = 16 * 1024;

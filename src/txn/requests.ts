@@ -38,11 +38,6 @@ export function prewriteBody(run: CommitRun, part: PrewritePart, hasPrimary: boo
   const { txn, primary, isPessimistic, assertionLevel } = options;
   const { mutations } = part;
   const { usesAsyncCommit, triesOnePc } = run;
-  // A check of a constraint is one of a pessimistic transaction; without a timestamp it would be none.
-  const checks = mutations.some(({ check }) => check === "constraint");
-  const forUpdateTs = isPessimistic && options.forUpdateTs === 0n && checks
-    ? txn.startTs
-    : options.forUpdateTs;
   return {
     mutations: mutations.map(mutationBody),
     primaryLock: primary,
@@ -50,7 +45,7 @@ export function prewriteBody(run: CommitRun, part: PrewritePart, hasPrimary: boo
     lockTtl: prewriteTtl(run),
     ...(isPessimistic ? { pessimisticActions: mutations.map(({ check }) => ACTIONS[check]) } : {}),
     txnSize: part.txnSize,
-    forUpdateTs: isPessimistic ? forUpdateTs : 0n,
+    forUpdateTs: isPessimistic ? run.forUpdateTs : 0n,
     minCommitTs: run.minCommitTs,
     maxCommitTs: usesAsyncCommit || triesOnePc ? run.maxCommitTs : 0n,
     useAsyncCommit: usesAsyncCommit,

@@ -10,7 +10,7 @@ import { KeyExistsError } from "../txn_errors.ts";
 import type { CommitInfo, TxnSettings } from "./begin_options.ts";
 import { WriteBuffer } from "./buffer.ts";
 import { commitTransaction } from "./committer.ts";
-import type { CommitPath, CommitterOptions, TxnIdentity } from "./committer_run.ts";
+import { type CommitPath, CommitRun, type CommitterOptions, type TxnIdentity } from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { hasFlag, KEY_FLAG } from "./key_flags.ts";
 import { PessimisticLocks } from "./pessimistic.ts";
@@ -49,6 +49,7 @@ export class TransactionCore {
   readonly #over = new AbortController();
   readonly #running = new Map<string, number>();
   #state: TransactionState = states.active();
+  #run: CommitRun | undefined;
   #ending: Promise<CommitResult> | undefined;
   #rollback: Promise<void> | undefined;
 
@@ -215,12 +216,13 @@ export class TransactionCore {
       this.#move(states.committed(result.commitTs));
       return result;
     } catch (error) {
-      if (TikvError.is(error) && error.kind === "undetermined") {
+      if (this.#run?.doubt !== undefined && error === this.#run.doubt) {
         this.#move(states.undetermined(error));
       } else {
         this.#move(states.rollingBack(error));
-        // What the committer knows of it cleans up itself.
-        this.locks.releaseInBackground();
+        // The committer cleans up what it knows of, once there is one.
+        if (this.#run === undefined) this.locks.releaseInBackground();
+        else this.locks.releaseDoubtful();
         this.#move(states.rolledBack(error));
       }
       throw error;
@@ -236,27 +238,20 @@ export class TransactionCore {
       await this.locks.release(operation.fork({ keepsDoubt: true }));
       return { commitTs: undefined, path: "none" };
     }
-    const { onCommit } = this.settings;
+    const run = this.#run = new CommitRun(this.#committerOptions(plan));
     try {
-      const outcome = await commitTransaction(this.#committerOptions(plan), operation);
+      const { commitTs, path } = await commitTransaction(run, operation);
       this.locks.releaseDoubtful();
-      tell(onCommit, { startTs: this.txn.startTs, ...outcome, error: undefined });
-      return { commitTs: outcome.commitTs, path: outcome.path };
+      this.#tell(run, { commitTs, error: undefined });
+      return { commitTs, path };
     } catch (error) {
-      tell(onCommit, {
-        startTs: this.txn.startTs,
-        commitTs: undefined,
-        path: undefined,
-        hasAsyncFallback: false,
-        hasOnePcFallback: false,
-        error,
-      });
+      this.#tell(run, { commitTs: undefined, error });
       throw error;
     }
   }
 
   #committerOptions(plan: CommitPlan): CommitterOptions {
-    const { isPessimistic, isCausal, commitWait, acceptsCommitTs, failsOnLock, assertionLevel } =
+    const { isPessimistic, isCausal, commitWait, acceptsCommitTs, checkSchema, failsOnLock, assertionLevel } =
       this.settings;
     return {
       txn: this.txn,
@@ -267,12 +262,33 @@ export class TransactionCore {
       isCausal,
       commitWait,
       acceptsCommitTs,
+      checkSchema,
       failsOnLock,
-      keepAlive: () => {
-        // A small transaction is over before its locks are.
-        if (isPessimistic || plan.sizeBytes > KEEP_ALIVE_BYTES) this.#heartbeat.start(plan.primary);
-      },
+      keepAlive: () => this.#heartbeat.start(plan.primary),
     };
+  }
+
+  #tell(run: CommitRun, { commitTs, error }: Pick<CommitInfo, "commitTs" | "error">): void {
+    const { canUseAsyncCommit, canUseOnePc } = run.options;
+    const { path, lag } = run;
+    try {
+      this.settings.onCommit?.({
+        startTs: this.txn.startTs,
+        commitTs,
+        path,
+        hasAsyncFallback: canUseAsyncCommit && !run.usesAsyncCommit,
+        hasOnePcFallback: canUseOnePc && path !== "1pc",
+        lag,
+        error,
+      });
+    } catch (cause) {
+      // The caller's callback must not turn what is committed into an error.
+      this.txn.session.settings.observe({
+        type: "warning",
+        message: 'Ignored an error of "onCommit"',
+        cause,
+      });
+    }
   }
 
   async #release(
@@ -296,14 +312,6 @@ export class TransactionCore {
   }
 }
 
-function tell(onCommit: ((info: CommitInfo) => void) | undefined, info: CommitInfo): void {
-  try {
-    onCommit?.(info);
-  } catch {
-    // The caller's callback must not turn what is committed into an error.
-  }
-}
-
 /** Why a transaction cannot be used. */
 function overError(what: string, state: TransactionState): TikvError<"misuse"> {
   const cause = "cause" in state ? state.cause : undefined;
@@ -321,5 +329,3 @@ const WHY: Readonly<Record<TransactionState["name"], string>> = {
 
 // API version 2: a byte for the mode and three for the keyspace.
 const KEYSPACE_PREFIX_BYTES = 4;
-/** client-go keeps the primary of transactions above this alive while they are committed. */
-const KEEP_ALIVE_BYTES = 32 * 1024 * 1024;

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of a transaction has to be committed, and how that may be done.
 
+import { AssertionLevel } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import { equalBytes } from "../bytes/compare.ts";
+import { copyBytes } from "../bytes/concat.ts";
+import { shortKey } from "../bytes/hex.ts";
+import { KeySet } from "../bytes/key_map.ts";
 import { ALL_KEYS } from "../bytes/key_range.ts";
 import { TikvError } from "../errors.ts";
+import { AssertionFailedError } from "../txn_errors.ts";
+import type { Timestamp } from "../types.ts";
+import type { BufferEntry } from "./pending_write.ts";
+import { COMMIT_LIMITS } from "./commit_limits.ts";
 import type { CommitMutation } from "./committer_run.ts";
-import { sizeOfMutation } from "./committer_run.ts";
 import { hasFlag, KEY_FLAG } from "./key_flags.ts";
-import type { BufferEntry } from "./buffer.ts";
+import { assertionOf, checkOf, type MutationFacts, opOf } from "./mutation.ts";
 import type { LockTarget } from "./pessimistic_request.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 
@@ -17,9 +24,10 @@ export interface CommitPlan {
   /** In the order of their keys; not empty. */
   readonly mutations: readonly CommitMutation[];
   readonly primary: Uint8Array;
-  readonly sizeBytes: number;
   readonly canUseAsyncCommit: boolean;
   readonly canUseOnePc: boolean;
+  /** What is wrong by what its own locks have told. */
+  readonly stashedError: TikvError | undefined;
 }
 
 /**
@@ -28,28 +36,28 @@ export interface CommitPlan {
  */
 export async function planOf(core: TransactionCore, operation: Operation): Promise<CommitPlan | undefined> {
   const { isPessimistic } = core.settings;
-  if (isPessimistic) {
-    if (!hasWrites(core)) return undefined;
-    await lockMissing(core, operation);
-  }
+  if (isPessimistic && !hasWrites(core)) return undefined;
+  const filtered = filteredKeys(core);
+  if (isPessimistic) await lockMissing(core, { filtered, operation });
   const mutations: CommitMutation[] = [];
+  let stashedError: TikvError | undefined;
   for (const entry of core.buffer.entries(ALL_KEYS, { lockOnly: true })) {
-    const mutation = mutationOf(core, entry);
-    if (mutation !== undefined) mutations.push(mutation);
+    const mutation = mutationOf(core, entry, filtered);
+    if (mutation === undefined) continue;
+    mutations.push(mutation);
+    stashedError ??= contradictionOf(core, mutation);
   }
   if (mutations.length === 0) return undefined;
-  const sizeBytes = mutations.reduce((sum, mutation) => sum + sizeOfMutation(mutation), 0);
   const { commit, acceptsCommitTs } = core.settings;
   const isShared = mutations.some(({ op }) => op === "shared-lock");
-  const isDecidable = !isShared && acceptsCommitTs === undefined;
-  const keyBytes = mutations.reduce((sum, { key }) => sum + key.length, 0);
-  const isSmall = mutations.length <= ASYNC_MAX_KEYS && keyBytes <= ASYNC_MAX_KEY_BYTES;
+  // A transaction of which something seems to be wrong must not be committed before that is found out.
+  const isDecidable = !isShared && acceptsCommitTs === undefined && stashedError === undefined;
   return {
     mutations,
     primary: primaryOf(core, mutations),
-    sizeBytes,
-    canUseAsyncCommit: isDecidable && isSmall && (commit === "auto" || commit === "async"),
+    canUseAsyncCommit: isDecidable && isSmall(core, mutations) && (commit === "auto" || commit === "async"),
     canUseOnePc: isDecidable && (commit === "auto" || commit === "1pc"),
+    stashedError,
   };
 }
 
@@ -57,12 +65,37 @@ function hasWrites({ buffer }: TransactionCore): boolean {
   return !buffer.entries().next().done;
 }
 
-async function lockMissing(core: TransactionCore, operation: Operation): Promise<void> {
+/** Keys whose write the caller does not want committed. Each is asked for once. */
+function filteredKeys(core: TransactionCore): KeySet | undefined {
+  const { filter } = core.settings;
+  if (filter === undefined) return undefined;
+  const filtered = new KeySet();
+  for (const { key, flags, write } of core.buffer.entries()) {
+    const isKept = filter({
+      key: copyBytes(key),
+      value: write.kind === "value" ? copyBytes(write.value) : undefined,
+      isInsert: hasFlag(flags, KEY_FLAG.presumeNotExists),
+      isLocked: lockOf(core, key, flags) !== "none",
+    });
+    if (!isKept) filtered.add(key);
+  }
+  return filtered;
+}
+
+interface MissingLocks {
+  readonly filtered: KeySet | undefined;
+  readonly operation: Operation;
+}
+
+async function lockMissing(core: TransactionCore, { filtered, operation }: MissingLocks): Promise<void> {
   const { buffer, locks, txn } = core;
   const targets: LockTarget[] = [];
-  for (const { key, flags } of buffer.entries()) {
-    if (locks.heldLock(key) !== undefined) continue;
-    targets.push({ key, shouldNotExist: hasFlag(flags, KEY_FLAG.presumeNotExists) });
+  for (const entry of buffer.entries()) {
+    const facts = factsOf(core, entry, filtered);
+    // What is not written needs no lock, and what the prewrite checks has none.
+    if (facts.lock !== "none" || opOf(facts) === undefined || checkOf(facts) !== "none") continue;
+    const shouldNotExist = hasFlag(entry.flags, KEY_FLAG.presumeNotExists);
+    targets.push({ key: entry.key, shouldNotExist });
   }
   const locked = await locks.lock(targets, {
     forUpdateTs: txn.startTs,
@@ -75,48 +108,84 @@ async function lockMissing(core: TransactionCore, operation: Operation): Promise
   for (const { target } of locked) buffer.updateFlags(target.key, ["locked"]);
 }
 
-/** The row of the key in the table of what a buffered write becomes; undefined for nothing. */
-function mutationOf(core: TransactionCore, { key, flags, write }: BufferEntry): CommitMutation | undefined {
-  const { isPessimistic } = core.settings;
-  const held = core.locks.heldLock(key);
-  const isLocked = isPessimistic ? held !== undefined : hasFlag(flags, KEY_FLAG.locked);
-  const isPresumed = hasFlag(flags, KEY_FLAG.presumeNotExists);
-  const common = {
+function factsOf(
+  core: TransactionCore,
+  { key, flags, write }: BufferEntry,
+  filtered: KeySet | undefined,
+): MutationFacts {
+  return {
+    isPessimistic: core.settings.isPessimistic,
+    flags,
+    write,
+    lock: lockOf(core, key, flags),
+    isFiltered: filtered?.has(key) === true,
+  };
+}
+
+function lockOf({ settings, locks }: TransactionCore, key: Uint8Array, flags: number): MutationFacts["lock"] {
+  // In an optimistic transaction it is a wish that the commit grants.
+  if (!settings.isPessimistic) return hasFlag(flags, KEY_FLAG.locked) ? "exclusive" : "none";
+  const held = locks.heldLock(key);
+  if (held === undefined) return "none";
+  return held.isShared ? "shared" : "exclusive";
+}
+
+function mutationOf(
+  core: TransactionCore,
+  entry: BufferEntry,
+  filtered: KeySet | undefined,
+): CommitMutation | undefined {
+  const facts = factsOf(core, entry, filtered);
+  const op = opOf(facts);
+  if (op === undefined) return undefined;
+  const { key, flags, write } = entry;
+  return {
+    op,
     key,
-    assertion: assertionOf(flags),
-    check: isPessimistic && held !== undefined ? "lock" : "none",
-  } as const;
-  const lock = { ...common, op: held?.isShared === true ? "shared-lock" : "lock" } as const;
-  switch (write.kind) {
-    case "value":
-      return { ...common, op: isPresumed ? "insert" : "put", value: write.value };
-    case "lock-only":
-      return isLocked ? lock : undefined;
-    case "tombstone":
-      // What was inserted here is gone again: that it may be is all there is to find out.
-      if (isPresumed && !isPessimistic) return { ...common, op: "check-not-exists" };
-      if (!hasFlag(flags, KEY_FLAG.newlyInserted)) return { ...common, op: "delete" };
-      return isLocked ? lock : undefined;
-  }
+    value: (op === "put" || op === "insert") && write.kind === "value" ? write.value : undefined,
+    assertion: core.settings.assertionLevel === AssertionLevel.Off ? "none" : assertionOf(flags),
+    check: checkOf(facts),
+  };
 }
 
-function assertionOf(flags: number): CommitMutation["assertion"] {
-  const exists = hasFlag(flags, KEY_FLAG.assertExist);
-  const isAbsent = hasFlag(flags, KEY_FLAG.assertNotExist);
-  if (exists === isAbsent) return "none";
-  return exists ? "exists" : "not-exists";
+/** Whether what a lock told of its key is not what is asserted of it. */
+function contradictionOf(
+  { locks, txn }: TransactionCore,
+  { key, assertion }: CommitMutation,
+): TikvError | undefined {
+  const exists = locks.heldLock(key)?.exists;
+  if (assertion === "none" || exists === undefined || exists === (assertion === "exists")) return undefined;
+  const shown = shortKey(key, txn.session.settings.revealKeys);
+  return new AssertionFailedError(
+    `Cannot commit: key ${shown} was not as asserted (${assertion}) when it was locked`,
+    {
+      key,
+      startTs: txn.startTs,
+      assertion,
+      existingStartTs: 0n as Timestamp,
+      existingCommitTs: 0n as Timestamp,
+    },
+  );
 }
 
+/** A key without a lock of its own would look like a transaction that was never there. */
 function primaryOf({ locks }: TransactionCore, mutations: readonly CommitMutation[]): Uint8Array {
-  // A key without a lock of its own would look like a transaction that was never there.
-  const first = mutations.find(({ op }) => op !== "check-not-exists" && op !== "shared-lock") ?? mutations[0];
-  const primary = locks.primary ?? first?.key;
-  if (primary === undefined || !mutations.some(({ key }) => equalBytes(key, primary))) {
-    throw new TikvError("misuse", "Cannot commit: the primary of the transaction is not among its keys");
-  }
-  return primary;
+  const { primary } = locks;
+  const chosen = primary === undefined
+    ? mutations.find(({ op }) => op !== "check-not-exists" && op !== "shared-lock")
+    : mutations.find(({ key }) => equalBytes(key, primary));
+  if (chosen !== undefined && chosen.op !== "shared-lock") return chosen.key;
+  const [first] = mutations;
+  const hasShared = mutations.some(({ op }) => op === "shared-lock");
+  if (primary === undefined && first !== undefined && !hasShared) return first.key;
+  const seen = chosen !== undefined || primary === undefined
+    ? "a key that is locked in share mode cannot be its primary"
+    : "its primary is not among its keys";
+  throw new TikvError("misuse", `Cannot commit the transaction: ${seen}`);
 }
 
-/** client-go's `AsyncCommit.KeysLimit` and `TotalKeySizeLimit`. */
-const ASYNC_MAX_KEYS = 256;
-const ASYNC_MAX_KEY_BYTES = 4 * 1024;
+function isSmall({ txn }: TransactionCore, mutations: readonly CommitMutation[]): boolean {
+  const { asyncMaxKeys, asyncMaxKeyBytes } = { ...COMMIT_LIMITS, ...txn.session.limits };
+  const keyBytes = mutations.reduce((sum, { key }) => sum + key.length, 0);
+  return mutations.length <= asyncMaxKeys && keyBytes <= asyncMaxKeyBytes;
+}
