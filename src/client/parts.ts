@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Deadline } from "../async/deadline.ts";
+import { Operation } from "../async/operation.ts";
 import { type ApiKeyCodec, type KeyMode, v1Codec, v1TtlCodec, v2Codec } from "../codec/keyspace.ts";
 import { TikvError } from "../errors.ts";
 import { pdSettingsOf } from "../pd/options.ts";
@@ -17,6 +18,7 @@ import { RegionSender } from "../region/send.ts";
 import { StoreCache } from "../region/store_cache.ts";
 import { type ApiCodec, createApiCodec } from "../rpc/api_codec.ts";
 import { transportOfSettings } from "../rpc/http2/settings_transport.ts";
+import { COMMANDS } from "../rpc/commands.ts";
 import { StoreClient } from "../rpc/store_client.ts";
 import type { Transport } from "../rpc/transport.ts";
 import type { Settings } from "../settings.ts";
@@ -119,10 +121,30 @@ function layersOf(
     settings,
     observer: observe,
     interceptors: settings.interceptors,
+    onHealthFeedback: (_, { storeId, slowScore }) => stores.onSlowScore(storeId, slowScore),
   });
   const probe = (address: string, until: Deadline): Promise<Liveness> => client.probe(address, until);
   const closeAddress = (address: string): void => client.closeAddress(address);
-  const stores = new StoreCache({ meta, environment, settings, observe, probe, closeAddress });
+  const storeTargets = createStoreTargets({
+    client,
+    api,
+    clusterId: pd.clusterId,
+    attemptTimeoutMs: settings.longAttemptTimeoutMs,
+    stores: ({ deadline }) => meta.stores({ deadline }),
+  });
+  const stores: StoreCache = new StoreCache({
+    meta,
+    environment,
+    settings,
+    observe,
+    probe,
+    closeAddress,
+    askSlowness: async (store, deadline) => {
+      const operation = new Operation("stores.slowness", { deadline, environment, observer: observe });
+      const question = { command: COMMANDS.GetHealthFeedback, body: {} };
+      return (await storeTargets.send(store, question, operation)).healthFeedback?.slowScore ?? 1;
+    },
+  });
   // Borders of regions look different to raw data and to transactions, so each has its own regions.
   const route = (ofMode: ApiCodec, metaOfMode: PdMeta): OfMode["routing"] => {
     const loader = new RegionLoader({ meta: metaOfMode, stores, environment, settings, observe });
@@ -160,13 +182,7 @@ function layersOf(
     regions: () => ofMode().routing.regions,
     probe,
     txn: () => (txn ??= openTxn()).layers,
-    storeTargets: createStoreTargets({
-      client,
-      api,
-      clusterId: pd.clusterId,
-      attemptTimeoutMs: settings.longAttemptTimeoutMs,
-      stores: ({ deadline }) => meta.stores({ deadline }),
-    }),
+    storeTargets,
     close: () =>
       closed ??= (async () => {
         // From the top: first those who wait, then what works in the background, then what both

@@ -147,6 +147,11 @@ export class Region {
     return isChanged;
   }
 
+  /** Has it loaded again some time after now; what it knows is good enough until then. */
+  reloadLater(): void {
+    if (this.reload === "none") this.reload = "delayed";
+  }
+
   /** The position of the peer on a store, or with an id; -1 if there is none. */
   indexOfPeer(peer: { readonly id?: bigint | undefined; readonly storeId: bigint }): number {
     return this.peers.findIndex((p) =>

@@ -6,15 +6,10 @@ import type { Operation } from "../async/operation.ts";
 import { type ErrorContext, TikvError, UndeterminedError } from "../errors.ts";
 import { RpcError } from "../rpc/grpc_status.ts";
 import type { CommandName } from "../rpc/commands.ts";
-import { adoptRegions, epochsOf } from "./epoch.ts";
+import { epochsOf } from "./epoch.ts";
 import { type Region, whyUnusable } from "./region.ts";
-import {
-  classify,
-  type Effect,
-  REGION_ERRORS,
-  type RegionErrorFacts,
-  type RegionErrorName,
-} from "./region_error.ts";
+import { applyEffect } from "./region_effects.ts";
+import { classify, REGION_ERRORS, type RegionErrorFacts, type RegionErrorName } from "./region_error.ts";
 import { ReplicaSelector, type Target } from "./replica.ts";
 import { attempt, type RegionRequest, type SenderOptions } from "./request.ts";
 import { STALE, type Stale } from "./stale.ts";
@@ -53,13 +48,18 @@ export class RegionCall<I, O> {
   #hastyAttempts = 0;
 
   constructor(options: SenderOptions, parts: CallParts<I, O>) {
-    const { settings } = options;
+    const { settings, stores } = options;
+    const { clock, random } = settings.environment;
     this.#options = options;
     this.#parts = parts;
+    const isRead = READS.has(parts.request.command.name);
     this.#selector = new ReplicaSelector(parts.region, {
-      random: settings.environment.random,
-      isTimedRead: TIMED_READS.has(parts.request.command.name),
+      random,
+      isTimedRead: isRead,
       enableForwarding: settings.enableForwarding === true,
+      route: isRead ? parts.request.options.route : undefined,
+      isSlow: (store) => stores.isSlow(store),
+      now: () => clock.now(),
     });
   }
 
@@ -127,14 +127,23 @@ export class RegionCall<I, O> {
       peer: target.replica.peer,
       request,
       operation,
-      isReplicaRead: target.isReplicaRead,
+      kind: target.kind,
+      busyThresholdMs: target.busyThresholdMs,
       proxy: target.proxy?.peer,
     });
     try {
       return { reply: await answer };
     } catch (error) {
       return { error };
+    } finally {
+      if (request.options.route?.mode === "prefer-leader") {
+        this.#options.stores.recordRead(target.replica.peer.store, this.#sinceSent());
+      }
     }
+  }
+
+  #sinceSent(): number {
+    return this.#options.settings.environment.clock.now() - this.#parts.request.sentAt;
   }
 
   // The reply in the caller's keys, unless it carries an error of the region.
@@ -151,8 +160,7 @@ export class RegionCall<I, O> {
   }
 
   async #judge(target: Target, outcome: Outcome<O>): Promise<Verdict> {
-    const { environment } = this.#options.settings;
-    target.replica.attemptedMs += environment.clock.now() - this.#parts.request.sentAt;
+    target.replica.attemptedMs += this.#sinceSent();
     if ("error" in outcome) return await this.#judgeFailure(target, outcome.error);
     const decoded = this.#options.api.decodeReply(this.#parts.request.command.name, outcome.reply);
     const error = regionErrorIn(decoded);
@@ -182,7 +190,7 @@ export class RegionCall<I, O> {
       this.#options.client.closeAddress(error.connection.address, error.connection.version);
     }
     const isTimeout = TikvError.is(error) && error.kind === "timeout";
-    if (isTimeout && TIMED_READS.has(command.name)) {
+    if (isTimeout && READS.has(command.name)) {
       target.replica.isTimedOut = true;
       this.#tell("deadlineExceeded", target);
       return {
@@ -196,8 +204,12 @@ export class RegionCall<I, O> {
     // It accepted the request and said nothing, twice: it may have lost its group.
     if (isTimeout) this.#selector.onDoubt(target.replica);
     await this.#probe(target);
-    await this.#wait("tikvRPC", error, target);
-    return { reason: "tikvRPC", next: "next-replica", cause: error, hasWaited: true, isSettled: false };
+    const passesOn = this.#selector.readsReplicas;
+    if (passesOn) {
+      target.replica.owed = { backoff: "tikvRPC", cause: error };
+      this.#tell("tikvRPC", target);
+    } else await this.#wait("tikvRPC", error, target);
+    return { reason: "tikvRPC", next: "next-replica", cause: error, hasWaited: !passesOn, isSettled: false };
   }
 
   async #probe({ replica, proxy }: Target): Promise<void> {
@@ -214,31 +226,44 @@ export class RegionCall<I, O> {
     const row = REGION_ERRORS[name];
     const cause = this.#errorOf(name, target, error);
     if (row.invalidates !== undefined) this.#options.regions.invalidate(region, row.invalidates);
-    await this.#apply(row.effect, target, error);
+    if (row.effect === "leader-once") this.#mayUseInvalid = true;
+    const { replica, proxy } = target;
+    await applyEffect(row.effect, this.#options, {
+      region,
+      operation,
+      error,
+      replica,
+      proxy,
+      selector: this.#selector,
+    });
     if (row.next === "fatal") {
       if (row.kind === "undetermined") operation.isMaybeExecuted = true;
       throw cause;
     }
+    // What only has to pass at this replica need not be waited for when others can answer as well.
+    const isMoved = row.next === "same" && this.#selector.readsReplicas;
     // An error of the region itself means that this attempt was not executed.
     let hasWaited = false;
     if (row.backoff !== undefined) {
-      if (row.isOwed === true && this.#selector.canGoElsewhere()) {
-        target.replica.owed = { backoff: row.backoff, cause };
+      if ((row.isOwed === true || isMoved) && this.#selector.canGoElsewhere()) {
+        replica.owed = { backoff: row.backoff, cause };
       } else {
         await this.#wait(row.backoff, cause, target);
         hasWaited = true;
       }
     }
     if (!hasWaited) this.#tell(name, target);
-    return { reason: name, next: row.next, cause, hasWaited, isSettled: row.isSettled === true };
+    const next = isMoved ? "next-replica" : row.next;
+    return { reason: name, next, cause, hasWaited, isSettled: row.isSettled === true };
   }
 
   #factsOf(target: Target, error: RegionError): RegionErrorFacts {
     const { region, request } = this.#parts;
     return {
       isWrite: request.command.isWrite,
-      isTimedRead: TIMED_READS.has(request.command.name),
-      isReplicaRead: target.isReplicaRead,
+      isTimedRead: READS.has(request.command.name),
+      isReplicaRead: target.kind !== "plain" && target.replica !== this.#selector.leader,
+      hasBusyThreshold: target.busyThresholdMs > 0,
       isLeaderUntried: this.#selector.leader.attempts === 0,
       hint: this.#hintOf(error),
       epochs: epochsOf(region, error),
@@ -252,64 +277,6 @@ export class RegionCall<I, O> {
     const peer = region.peers[region.indexOfPeer(leader)];
     if (peer === undefined) return "unknown";
     return peer.store.liveness === "reachable" ? "usable" : "unreachable";
-  }
-
-  async #apply(effect: Effect, target: Target, error: RegionError): Promise<void> {
-    const { regions, stores, client, settings } = this.#options;
-    const { region, operation } = this.#parts;
-    const { replica } = target;
-    switch (effect) {
-      case "none":
-        return;
-      case "flag-not-leader":
-        replica.isNotLeader = true;
-        return;
-      case "switch-leader": {
-        const leader = error.notLeader?.leader;
-        if (leader === undefined) return;
-        replica.isNotLeader = true;
-        const index = region.indexOfPeer(leader);
-        regions.updateLeader(region, index);
-        this.#selector.onLeaderKnown(index);
-        return;
-      }
-      case "leader-once":
-        this.#mayUseInvalid = true;
-        this.#selector.onLeaderOnly();
-        return;
-      case "leader-mode":
-        this.#selector.onLeaderOnly();
-        return;
-      case "adopt-regions":
-        await adoptRegions(this.#options, { region, error, storeId: replica.peer.storeId, operation });
-        return;
-      case "adopt-buckets":
-        region.updateBuckets(error.bucketVersionNotMatch);
-        return;
-      case "record-load":
-        replica.peer.store.recordBusy(
-          error.serverIsBusy?.estimatedWaitMs ?? 0,
-          settings.environment.clock.now(),
-        );
-        return;
-      case "count-busy":
-        this.#selector.onDoubt(replica);
-        return;
-      case "forget-address":
-        client.closeAddress((target.proxy ?? replica).peer.store.address);
-        stores.markNeedsCheck(replica.peer.store);
-        return;
-      case "flag-deadline":
-        replica.isTimedOut = true;
-        return;
-      case "warn":
-        settings.observe({
-          type: "warning",
-          message: `Region ${region.id} does not have a key that it was asked for`,
-          cause: error.message,
-        });
-        return;
-    }
   }
 
   async #giveUp(verdict: Verdict | undefined): Promise<Stale> {
@@ -387,8 +354,8 @@ function isMaybeExecuted(error: unknown): boolean {
   return !TikvError.is(error) || error.kind === "timeout" || error.kind === "connection";
 }
 
-/** Reads that a follower may answer from its own data when the leader takes too long (REG-077). */
-const TIMED_READS: ReadonlySet<CommandName> = new Set<CommandName>([
+/** Reads that a replica may answer from its own data (REG-077). */
+const READS: ReadonlySet<CommandName> = new Set<CommandName>([
   "KvGet",
   "KvBatchGet",
   "KvScan",

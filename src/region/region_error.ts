@@ -28,6 +28,7 @@ export type RegionErrorName =
   | "epochNotMatch"
   | "bucketVersionNotMatch"
   | "serverIsBusyDeadline"
+  | "serverIsBusyForRead"
   | "serverIsBusyEstimated"
   | "serverIsBusy"
   | "staleCommand"
@@ -48,8 +49,10 @@ export interface RegionErrorFacts {
   readonly isWrite: boolean;
   /** A transactional read, which may be sent to a follower after a replica took too long. */
   readonly isTimedRead: boolean;
-  /** The request was one that a follower may answer from its own data. */
+  /** The request was one that a replica may answer from its own data. */
   readonly isReplicaRead: boolean;
+  /** The request said for how long it is willing to wait. */
+  readonly hasBusyThreshold: boolean;
   /** No request went to the leader so far. */
   readonly isLeaderUntried: boolean;
   /** The peer that a not-leader error names as the leader. */
@@ -74,10 +77,14 @@ export type Effect =
   | "adopt-buckets"
   /** The store said for how long it will be busy. */
   | "record-load"
+  /** As before, and others are asked first by this call. */
+  | "flag-busy"
   /** The second time in a row the leader may be one that has lost its group without knowing. */
   | "count-busy"
   /** The connections to the address are dropped, and PD is asked where the store is. */
   | "forget-address"
+  /** The replica does not have all of what the read wants to see: it has to ask its leader the next time. */
+  | "flag-behind"
   /** The replica took too long and is passed over; a follower may answer. */
   | "flag-deadline"
   | "warn";
@@ -249,6 +256,14 @@ export const REGION_ERRORS = {
     next: "next-replica",
     kind: "server-busy",
   },
+  // The read itself asked to be refused: whoever is asked next, or the same without that limit, owes
+  // nothing. client-go waits for two seconds.
+  serverIsBusyForRead: {
+    is: (e, f) => e.serverIsBusy !== undefined && e.serverIsBusy.estimatedWaitMs > 0 && f.hasBusyThreshold,
+    effect: "flag-busy",
+    next: "next-replica",
+    kind: "server-busy",
+  },
   serverIsBusyEstimated: {
     is: (e) => e.serverIsBusy !== undefined && e.serverIsBusy.estimatedWaitMs > 0,
     effect: "record-load",
@@ -316,7 +331,7 @@ export const REGION_ERRORS = {
   },
   dataIsNotReady: {
     is: (e) => e.dataIsNotReady !== undefined,
-    effect: "leader-mode",
+    effect: "flag-behind",
     next: "next-replica",
     kind: "region-unavailable",
   },

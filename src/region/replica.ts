@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which replica the next attempt of a request goes to, in leader mode: all writes and raw requests,
-// and transactional reads unless they ask for something else.
+// Which replica the next attempt of a request goes to: the leader, for all writes and raw requests
+// and for reads that say nothing else; whichever suits best, for reads that may be answered by others.
 
-import type { BackoffName } from "../async/backoff.ts";
-import { BACKOFF_KINDS } from "../async/backoff.ts";
 import type { Random } from "../async/clock.ts";
-import type { Region, RegionPeer } from "./region.ts";
+import { BACKOFF_KINDS } from "../async/backoff.ts";
+import type { Region } from "./region.ts";
+import {
+  chooseReplica,
+  isStale,
+  type Owed,
+  pick,
+  type ReadRoute,
+  type Replica,
+  replicaOf,
+} from "./replica_choice.ts";
+import type { CachedStore } from "./store.ts";
+
+export { isStale, type ReadRoute, type Replica } from "./replica_choice.ts";
 
 /**
  * Where the selector stands.
@@ -15,52 +26,47 @@ import type { Region, RegionPeer } from "./region.ts";
  *   leader, to hear who is; happens once, and ends with that answer.
  * - `probe`: the leader cannot be asked. The others are asked as if they were the leader, each
  *   once: their answers name the leader, which leads back to `leader`.
- * - `replica-read`: the leader took too long for a read that a follower may answer.
+ * - `replica-read`: another replica answers a read, after it has heard from its leader how far it has
+ *   to be; because the read asked for that, or the leader took too long or is too busy for it.
+ * - `stale-read`: a replica answers a read of the past without asking its leader. One that does not
+ *   have all of it leads to `leader`, and from there to `replica-read`.
  * - `proxy`: the leader's store cannot be reached from here, and another store passes requests on.
  * - `exhausted`: nobody is left to ask. Final.
  */
-export type SelectorState = "leader" | "suspect" | "probe" | "replica-read" | "proxy" | "exhausted";
+export type SelectorState =
+  | "leader"
+  | "suspect"
+  | "probe"
+  | "replica-read"
+  | "stale-read"
+  | "proxy"
+  | "exhausted";
 
 /** The moves that there are. */
 export const SELECTOR_MOVES = {
-  "leader": ["leader", "suspect", "probe", "replica-read", "proxy", "exhausted"],
+  "leader": ["leader", "suspect", "probe", "replica-read", "stale-read", "proxy", "exhausted"],
   "suspect": ["leader", "probe", "replica-read", "proxy", "exhausted"],
   "probe": ["leader", "suspect", "probe", "replica-read", "proxy", "exhausted"],
-  "replica-read": ["leader", "replica-read", "proxy", "exhausted"],
+  "replica-read": ["leader", "suspect", "probe", "replica-read", "proxy", "exhausted"],
+  "stale-read": ["leader", "probe", "replica-read", "stale-read", "proxy", "exhausted"],
   "proxy": ["leader", "probe", "replica-read", "proxy", "exhausted"],
   "exhausted": [],
 } as const satisfies Record<SelectorState, readonly SelectorState[]>;
 
-/** What happened to one replica in this call. */
-export interface Replica {
-  readonly index: number;
-  readonly peer: RegionPeer;
-  attempts: number;
-  attemptedMs: number;
-  /** It said that it is not the leader. */
-  isNotLeader: boolean;
-  /** It took too long for a read with a time limit. */
-  isTimedOut: boolean;
-  /** It may be a leader without a group. */
-  isSuspect: boolean;
-  /** Answers in a row that make it one. */
-  doubts: number;
-  /** A wait that is due before it is asked again. */
-  owed: Owed | undefined;
-}
-
-/** A wait that was put off. */
-export interface Owed {
-  readonly backoff: BackoffName;
-  readonly cause: unknown;
-}
+/**
+ * What a request says of itself: `plain` is for the leader, `replica` for who knows how far the leader
+ * is, `stale` for who has all that the read wants to see.
+ */
+export type ReadKind = "plain" | "replica" | "stale";
 
 /** Who is asked next. */
 export interface Target {
   readonly state: Exclude<SelectorState, "exhausted">;
   readonly replica: Replica;
-  /** The request may be answered by a follower from its own data. */
-  readonly isReplicaRead: boolean;
+  /** How the request may be answered by who is not the leader. */
+  readonly kind: ReadKind;
+  /** Sent along with the request; see {@linkcode ReadRoute}. */
+  readonly busyThresholdMs: number;
   /** The replica whose store passes the request on. */
   readonly proxy: Replica | undefined;
 }
@@ -71,6 +77,11 @@ export interface SelectorOptions {
   /** A follower may answer when the leader takes too long. */
   readonly isTimedRead: boolean;
   readonly enableForwarding: boolean;
+  /** Absent: the leader, as long as there is one. */
+  readonly route?: ReadRoute | undefined;
+  readonly isSlow: (store: CachedStore) => boolean;
+  /** The time, for how long stores said they are busy. */
+  readonly now: () => number;
 }
 
 /** Picks the replicas for one request to one region. */
@@ -82,21 +93,18 @@ export class ReplicaSelector {
   #hadSuspect = false;
   // Followers may not be read any more.
   #isLeaderOnly = false;
+  #readsReplicas: boolean;
+  // Waits that are longer make the read go elsewhere; 0 once nobody is left who is faster.
+  #thresholdMs: number;
+  #reads = 0;
 
   constructor(region: Region, options: SelectorOptions) {
     this.#region = region;
     this.#options = options;
-    this.#replicas = region.peers.map((peer, index) => ({
-      index,
-      peer,
-      attempts: 0,
-      attemptedMs: 0,
-      isNotLeader: false,
-      isTimedOut: false,
-      isSuspect: false,
-      doubts: 0,
-      owed: undefined,
-    }));
+    this.#replicas = region.peers.map(replicaOf);
+    const { route } = options;
+    this.#readsReplicas = route !== undefined && (route.isStale || route.mode !== "leader");
+    this.#thresholdMs = route?.busyThresholdMs ?? 0;
   }
 
   get state(): SelectorState {
@@ -112,16 +120,24 @@ export class ReplicaSelector {
     return this.#replicas.some((replica) => replica.isTimedOut);
   }
 
+  /** Whoever suits the read is asked, and each replica once. */
+  get readsReplicas(): boolean {
+    return this.#readsReplicas;
+  }
+
   /** The first attempt, which was made without a selector. */
   adopt(): Target {
     const { leader } = this;
     leader.attempts++;
-    return { state: "leader", replica: leader, isReplicaRead: false, proxy: undefined };
+    return { state: "leader", replica: leader, kind: "plain", busyThresholdMs: 0, proxy: undefined };
   }
 
   /** The replica to ask now; undefined when nobody is left. */
   next(): Target | undefined {
     const { leader } = this;
+    const { route } = this.#options;
+    if (this.#replicas.some((replica) => isOutdated(replica, leader))) this.#region.reloadLater();
+    if (route !== undefined && this.#readsReplicas) return this.#nextForRead(route);
     if (this.#options.enableForwarding) {
       if (leader.peer.store.liveness === "reachable" || leader.isNotLeader) {
         this.#region.proxyIndex = -1;
@@ -130,7 +146,10 @@ export class ReplicaSelector {
         return proxy === undefined ? this.#exhaust() : this.#move("proxy", leader, proxy);
       }
     }
-    if (canLead(leader) && !leader.isSuspect) return this.#move("leader", leader);
+    if (canLead(leader) && !leader.isSuspect) {
+      const idle = this.#pickIdle(leader);
+      return idle === undefined ? this.#move("leader", leader) : this.#move("replica-read", idle);
+    }
     const other = this.#pickOther();
     if (leader.isSuspect && canLead(leader)) {
       if (other !== undefined && !this.#hadSuspect) {
@@ -165,11 +184,15 @@ export class ReplicaSelector {
     replica.isNotLeader = false;
     replica.isSuspect = false;
     replica.doubts = 0;
+    // It was named by one that the read did not suit: it knows best.
+    if (canLead(replica)) this.#readsReplicas = false;
   }
 
   /** From now on the leader only, although it may have taken too long before. */
   onLeaderOnly(): void {
     this.#isLeaderOnly = true;
+    this.#readsReplicas = false;
+    this.#thresholdMs = 0;
     this.leader.isTimedOut = false;
   }
 
@@ -183,7 +206,7 @@ export class ReplicaSelector {
   /** Whether another replica than the leader would be asked next, so that a wait can be put off. */
   canGoElsewhere(): boolean {
     const { leader } = this;
-    return !canLead(leader) || leader.isSuspect;
+    return this.#readsReplicas || !canLead(leader) || leader.isSuspect;
   }
 
   /** The longest of the waits that were put off. */
@@ -195,13 +218,63 @@ export class ReplicaSelector {
     return largest;
   }
 
+  // Each mode of reading has its own favourites, but asks all replicas in the end.
+  #nextForRead(route: ReadRoute): Target | undefined {
+    const { leader } = this;
+    this.#reads++;
+    // Whoever is behind may be so for long, and the leader never is.
+    if (route.isStale && this.#reads === 2 && leader.attempts === 0 && canLead(leader)) {
+      return this.#move("leader", leader);
+    }
+    // Those that were behind are asked again, now with a question to the leader, unless the leader was
+    // too slow itself: the question would be, too.
+    const isAlone = route.isStale && (leader.attempts === 0 || leader.isTimedOut || leader.isBusy);
+    const untried = isAlone ? this.#replicas.filter(({ attempts }) => attempts === 0) : this.#replicas;
+    let chosen = this.#choose(route, untried) ?? this.#choose(route);
+    if (chosen === undefined && this.#liftThreshold()) chosen = this.#choose(route);
+    if (chosen === undefined) return this.#exhaust();
+    if (isAlone) return this.#move("stale-read", chosen);
+    return this.#move(chosen === leader ? "leader" : "replica-read", chosen);
+  }
+
+  #choose(route: ReadRoute, among: readonly Replica[] = this.#replicas): Replica | undefined {
+    const { random, isSlow } = this.#options;
+    return chooseReplica(among, { leader: this.leader, route, random, isSlow });
+  }
+
+  // Everybody is too busy: now they are asked to answer all the same.
+  #liftThreshold(): boolean {
+    const busy = this.#replicas.filter(({ isBusy }) => isBusy);
+    if (this.#thresholdMs === 0 || busy.length === 0) return false;
+    this.#thresholdMs = 0;
+    for (const replica of busy) {
+      replica.isBusy = false;
+      replica.attempts = 0;
+    }
+    return true;
+  }
+
+  // Instead of a leader that is too busy for the read; undefined when nobody has more time.
+  #pickIdle(leader: Replica): Replica | undefined {
+    const { route, now } = this.#options;
+    if (this.#thresholdMs === 0 || route === undefined || this.#isLeaderOnly) return undefined;
+    const at = now();
+    const isBusy = ({ isBusy, peer }: Replica): boolean =>
+      isBusy || peer.store.estimatedWaitMs(at) > this.#thresholdMs;
+    if (!isBusy(leader)) return undefined;
+    const others = this.#replicas.filter((replica) => replica !== leader && !isBusy(replica));
+    const idle = this.#choose(route, others);
+    if (idle === undefined) this.#thresholdMs = 0;
+    return idle;
+  }
+
   #move(state: Target["state"], replica: Replica, proxy?: Replica): Target | undefined {
     const allowed: readonly SelectorState[] = SELECTOR_MOVES[this.#state];
     if (!allowed.includes(state)) return this.#exhaust();
     this.#state = state;
     replica.attempts++;
     if (proxy !== undefined) proxy.attempts++;
-    return { state, replica, isReplicaRead: state === "replica-read", proxy };
+    return { state, replica, kind: kindOf(state), busyThresholdMs: this.#thresholdMs, proxy };
   }
 
   #exhaust(): undefined {
@@ -229,9 +302,15 @@ export class ReplicaSelector {
   }
 }
 
-/** Tells whether the store of a peer was found dead or removed since the region was loaded. */
-export function isStale(peer: RegionPeer): boolean {
-  return peer.store.epoch !== peer.storeEpoch;
+function kindOf(state: Target["state"]): ReadKind {
+  if (state === "stale-read") return "stale";
+  return state === "replica-read" ? "replica" : "plain";
+}
+
+// Its store is back, or the region has another leader: PD knows, but there is no hurry to ask.
+function isOutdated(replica: Replica, leader: Replica): boolean {
+  const { peer } = replica;
+  return isStale(peer) && (peer.store.liveness === "reachable" || replica === leader);
 }
 
 // A leader has to be reachable for certain, other replicas only not certainly unreachable: a group
@@ -247,10 +326,6 @@ function hasAttemptsLeft(replica: Replica): boolean {
 
 function baseMs(owed: Owed): number {
   return BACKOFF_KINDS[owed.backoff].baseMs;
-}
-
-function pick<T>(list: readonly T[], random: Random): T | undefined {
-  return list[Math.floor(random.next() * list.length)];
 }
 
 // `maxReplicaAttempt` and `maxReplicaAttemptTime` of client-go.

@@ -11,6 +11,7 @@ import { type ContextFields, encodeFields, encodeRegionContext } from "../rpc/co
 import type { StoreClient } from "../rpc/store_client.ts";
 import type { PeerContext, Region, RegionPeer } from "./region.ts";
 import type { RegionCache } from "./region_cache.ts";
+import type { ReadKind, ReadRoute } from "./replica.ts";
 import type { RegionLoader } from "./region_loader.ts";
 import type { StoreCache } from "./store_cache.ts";
 
@@ -24,6 +25,8 @@ export interface RequestOptions {
   readonly attemptTimeoutMs?: number | undefined;
   /** The same for the first attempt only: those that follow it take the time they need. */
   readonly firstAttemptTimeoutMs?: number | undefined;
+  /** Lets a read go to other replicas than the leader; other requests take no notice of it. */
+  readonly route?: ReadRoute | undefined;
   /** A part of it was sent before, for example before its region was split. */
   readonly isRetry?: boolean | undefined;
 }
@@ -46,7 +49,10 @@ export interface RegionRequest<I, O> {
 export interface SenderOptions {
   readonly client: Pick<StoreClient, "call" | "closeAddress">;
   readonly regions: Pick<RegionCache, "insert" | "invalidate" | "updateLeader">;
-  readonly stores: Pick<StoreCache, "onSendFailure" | "markNeedsCheck" | "invalidate">;
+  readonly stores: Pick<
+    StoreCache,
+    "onSendFailure" | "markNeedsCheck" | "invalidate" | "isSlow" | "markSlow" | "recordRead"
+  >;
   readonly loader: Pick<RegionLoader, "build">;
   readonly api: ApiCodec;
   readonly clusterId: bigint;
@@ -66,7 +72,8 @@ export interface Attempt<I, O> {
   readonly peer: RegionPeer;
   readonly request: RegionRequest<I, O>;
   readonly operation: Operation;
-  readonly isReplicaRead?: boolean | undefined;
+  readonly kind?: ReadKind | undefined;
+  readonly busyThresholdMs?: number | undefined;
   /** Passes the request on to the peer's store. */
   readonly proxy?: RegionPeer | undefined;
 }
@@ -77,7 +84,7 @@ export interface Attempt<I, O> {
  */
 export function attempt<I, O>(
   options: SenderOptions,
-  { region, peer, request, operation, isReplicaRead = false, proxy }: Attempt<I, O>,
+  { region, peer, request, operation, kind = "plain", busyThresholdMs = 0, proxy }: Attempt<I, O>,
 ): Promise<O> {
   const { command } = request;
   const { clock } = options.settings.environment;
@@ -95,7 +102,8 @@ export function attempt<I, O>(
     // The store stops working on it when nobody waits any more.
     maxExecutionMs: endsFirst ? timeoutMs : Math.max(1, Math.floor(deadline.at - now)),
     isRetry: request.isRetry,
-    isReplicaRead,
+    kind,
+    busyThresholdMs,
   });
   // Stores take it as "this may have been executed before", which a region error does not undo.
   request.isRetry = true;
@@ -121,15 +129,16 @@ interface ContextParts {
   readonly fields: ContextFields | undefined;
   readonly maxExecutionMs: number;
   readonly isRetry: boolean;
-  readonly isReplicaRead: boolean;
+  readonly kind: ReadKind;
+  readonly busyThresholdMs: number;
 }
 
 // Most requests to a peer have the same context as the one before: its bytes are kept.
 function contextOf(options: SenderOptions, parts: ContextParts): Uint8Array {
-  const { region, peer, fields, maxExecutionMs, isRetry, isReplicaRead } = parts;
+  const { region, peer, fields, maxExecutionMs, isRetry, kind, busyThresholdMs } = parts;
   const bucketsVersion = region.buckets?.version;
   const kept = peer.context;
-  const isUsual = !isRetry && !isReplicaRead && fields === undefined;
+  const isUsual = !isRetry && kind === "plain" && busyThresholdMs === 0 && fields === undefined;
   if (
     isUsual && kept !== undefined && kept.maxExecutionMs === maxExecutionMs &&
     kept.bucketsVersion === bucketsVersion
@@ -149,7 +158,9 @@ function contextOf(options: SenderOptions, parts: ContextParts): Uint8Array {
     maxExecutionDurationMs: Number.isFinite(maxExecutionMs) ? Math.ceil(maxExecutionMs) : 0,
     isRetryRequest: isRetry,
     bucketsVersion,
-    ...(isReplicaRead ? { replicaRead: true, staleRead: false } : {}),
+    replicaRead: kind === "replica",
+    staleRead: kind === "stale",
+    busyThresholdMs,
   });
   const whole = concatBytes(fixed, added);
   if (kept === undefined || (isUsual && maxExecutionMs === options.settings.attemptTimeoutMs)) {

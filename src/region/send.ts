@@ -43,7 +43,10 @@ export class RegionSender {
     const { store } = peer;
     // Everything but the first attempt at a leader that seems alive is in `region_call.ts`: this
     // runs for every request, and allocates nothing that the attempt does not need.
-    if (!region.isValid || store.liveness !== "reachable" || isStale(peer) || !store.hasAddress) {
+    if (
+      request.options.route !== undefined || !region.isValid || store.liveness !== "reachable" ||
+      isStale(peer) || !store.hasAddress
+    ) {
       return await new RegionCall(options, { region, request, operation }).run();
     }
     // Throws here when nothing was sent, and rejects when something was.

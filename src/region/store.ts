@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { StoreMeta } from "./meta.ts";
+import type { Slowness } from "./slow_score.ts";
 
 /** Whether a store answers: `unknown` when the probe itself could not tell. */
 export type Liveness = "reachable" | "unreachable" | "unknown";
@@ -36,6 +37,8 @@ export class CachedStore {
    */
   epoch = 0;
   liveness: Liveness = "reachable";
+  /** Absent as long as nothing is known against it. */
+  slowness: Slowness | undefined;
 
   constructor(id: bigint) {
     this.id = id;

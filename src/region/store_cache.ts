@@ -8,6 +8,7 @@ import { SingleFlight } from "../async/single_flight.ts";
 import type { Observer } from "../observe/events.ts";
 import type { MetaSource, StoreMeta } from "./meta.ts";
 import { isFinalMetaError } from "./meta_error.ts";
+import { Slowness } from "./slow_score.ts";
 import { CachedStore, type Liveness } from "./store.ts";
 
 /** Options of a new {@linkcode StoreCache}. */
@@ -23,6 +24,8 @@ export interface StoreCacheOptions {
   readonly observe: Observer;
   /** Asks the server at an address whether it is alive. */
   readonly probe: (address: string, deadline: Deadline) => Promise<Liveness>;
+  /** Asks a store how slow it is. */
+  readonly askSlowness?: ((store: CachedStore, deadline: Deadline) => Promise<number>) | undefined;
   /** Drops the connections to an address that is no store's any more. */
   readonly closeAddress: (address: string) => void;
 }
@@ -108,7 +111,41 @@ export class StoreCache {
   /** Gives a store up without asking it: its regions have to be loaded again. */
   invalidate(store: CachedStore): void {
     store.epoch++;
+    this.markSlow(store);
     this.markNeedsCheck(store);
+  }
+
+  /** Tells whether a store is so slow that reads had better go elsewhere; asks it once in a while. */
+  isSlow(store: CachedStore): boolean {
+    const { slowness } = store;
+    if (slowness === undefined) return false;
+    const now = this.#now();
+    if (!slowness.isSlow(now)) return false;
+    const { askSlowness } = this.#options;
+    if (askSlowness !== undefined && store.liveness === "reachable" && slowness.takeQuestion(now)) {
+      this.#background.start(`ask store ${store.id} how slow it is`, async (signal) => {
+        slowness.report(await askSlowness(store, this.#deadline(signal)), this.#now());
+      });
+    }
+    return true;
+  }
+
+  /** Takes over how slow a store says it is, from 1 to 100. */
+  onSlowScore(storeId: bigint, score: number): void {
+    const store = this.#stores.get(storeId);
+    // Most stores are well all the time: nothing is kept of them.
+    if (store === undefined || (score <= 1 && store.slowness === undefined)) return;
+    this.#slownessOf(store).report(score, this.#now());
+  }
+
+  /** Counts how long a read took, for the slowness of the store. */
+  recordRead(store: CachedStore, durationMs: number): void {
+    this.#slownessOf(store).record(durationMs, this.#now());
+  }
+
+  /** Lets reads that can go elsewhere for a while. */
+  markSlow(store: CachedStore): void {
+    this.#slownessOf(store).markSlow(this.#now());
   }
 
   /** Ends everything that runs in the background. Idempotent. */
@@ -117,6 +154,14 @@ export class StoreCache {
     for (const stop of this.#watched.values()) stop();
     this.#watched.clear();
     await this.#background.close(Deadline.after(this.#options.environment.clock, 0));
+  }
+
+  #slownessOf(store: CachedStore): Slowness {
+    return store.slowness ??= new Slowness(this.#now());
+  }
+
+  #now(): number {
+    return this.#options.environment.clock.now();
   }
 
   async #read(storeId: bigint, deadline: Deadline): Promise<CachedStore> {
@@ -175,6 +220,7 @@ export class StoreCache {
 
   #lose(store: CachedStore, liveness: Liveness, keepsEpoch: boolean): void {
     store.liveness = liveness;
+    this.markSlow(store);
     this.#options.observe({
       type: "store",
       storeId: store.id,

@@ -7,6 +7,7 @@ import type { BackoffName } from "../../../src/async/backoff.ts";
 import type { ErrorKind } from "../../../src/errors.ts";
 import type { Region } from "../../../src/region/region.ts";
 import { classify, REGION_ERRORS, type RegionErrorName } from "../../../src/region/region_error.ts";
+import type { ReadRoute } from "../../../src/region/replica.ts";
 import { STALE, type Stale } from "../../../src/region/send.ts";
 import {
   bytes,
@@ -17,12 +18,24 @@ import {
   type StoreStep,
   wireRegion,
 } from "./region_world.ts";
-import { type Any, assertKind, notLeader, OK, PUT, request, send, sendThrough, TXN_GET } from "./sending.ts";
+import {
+  type Any,
+  assertKind,
+  notLeader,
+  OK,
+  PUT,
+  request,
+  routeOf,
+  send,
+  sendThrough,
+  TXN_GET,
+} from "./sending.ts";
 
 /** What a row does to a request to the region of all keys, whose leader is on store 1. */
 interface Expectation {
   readonly script: StoreStep[];
   readonly command?: Any;
+  readonly route?: ReadRoute;
   readonly result: "answer" | "stale" | ErrorKind;
   /** The stores that are asked, when they are certain. */
   readonly asked?: bigint[];
@@ -175,6 +188,13 @@ const ROWS: Record<RegionErrorName, Expectation> = {
     result: "answer",
     retries: ["serverIsBusyDeadline"],
   },
+  serverIsBusyForRead: {
+    script: [regionError({ serverIsBusy: { estimatedWaitMs: 700 } })],
+    command: TXN_GET,
+    route: routeOf({ mode: "leader", busyThresholdMs: 500 }),
+    result: "answer",
+    retries: ["serverIsBusyForRead"],
+  },
   serverIsBusyEstimated: {
     script: [regionError({ serverIsBusy: { estimatedWaitMs: 700 } })],
     result: "answer",
@@ -232,10 +252,12 @@ const ROWS: Record<RegionErrorName, Expectation> = {
     retries: ["regionScheduling"],
   },
   dataIsNotReady: {
-    script: [failure("timeout"), regionError({ dataIsNotReady: { regionId: 1n } })],
+    script: [regionError({ dataIsNotReady: { regionId: 1n } })],
     command: TXN_GET,
+    route: routeOf({ isStale: true, storeIds: new Set([2n]) }),
     result: "answer",
-    retries: ["deadlineExceeded", "dataIsNotReady"],
+    asked: [2n, 1n],
+    retries: ["dataIsNotReady"],
   },
   deadlineExceeded: {
     script: [regionError({ message: "Deadline is exceeded" })],
@@ -280,7 +302,9 @@ describe("Decision table (b), row by row", () => {
         world.net.script.push(...row.script);
         const operation = world.operation();
         const result = await world.clock.run(
-          world.sender.send(region, request(world, row.command), operation).catch((error: unknown) => error),
+          world.sender.send(region, request(world, row.command, { route: row.route }), operation).catch((
+            error: unknown,
+          ) => error),
         );
         if (row.result === "answer") assert.deepEqual(result, OK);
         else if (row.result === "stale") assert.equal(result, STALE as Stale);
@@ -298,6 +322,7 @@ describe("Decision table (b), row by row", () => {
       isWrite: false,
       isTimedRead: false,
       isReplicaRead: false,
+      hasBusyThreshold: false,
       isLeaderUntried: false,
       hint: "none",
       epochs: "none",

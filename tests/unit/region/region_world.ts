@@ -215,6 +215,9 @@ export class World {
   readonly net = new FakeStores();
   readonly probes: string[] = [];
   readonly liveness = new Map<string, Liveness>();
+  /** Stores that were asked how slow they are. */
+  readonly questions: bigint[] = [];
+  slowScore: () => Promise<number> = () => Promise.resolve(1);
   readonly stores: StoreCache;
   readonly loader: RegionLoader;
   readonly regions: RegionCache;
@@ -246,6 +249,10 @@ export class World {
       probe: (address) => {
         this.probes.push(address);
         return Promise.resolve(this.liveness.get(address) ?? "reachable");
+      },
+      askSlowness: ({ id }) => {
+        this.questions.push(id);
+        return this.slowScore();
       },
       closeAddress: (address) => this.net.closeAddress(address),
     });

@@ -33,6 +33,8 @@ function setup(options: Options = {}): { region: Region; selector: ReplicaSelect
     random: new SeededRandom(3),
     isTimedRead: options.isTimedRead ?? false,
     enableForwarding: options.enableForwarding ?? false,
+    isSlow: () => false,
+    now: () => 0,
   });
   return { region, selector };
 }
@@ -76,7 +78,7 @@ describe("ReplicaSelector", () => {
       if (spoil === "denied") next(selector).replica.isNotLeader = true;
       const target = next(selector);
       assert.equal(target.state, "probe", spoil);
-      assert.equal(target.isReplicaRead, false);
+      assert.equal(target.kind, "plain");
     }
   });
 
@@ -108,7 +110,7 @@ describe("ReplicaSelector", () => {
       next(selector).replica.isTimedOut = true;
       const target = next(selector);
       assert.equal(target.state, isTimedRead ? "replica-read" : "probe");
-      assert.equal(target.isReplicaRead, isTimedRead);
+      assert.equal(target.kind, isTimedRead ? "replica" : "plain");
       assert.equal(selector.hasTimedOut, true);
     }
   });

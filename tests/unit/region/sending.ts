@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import type { Operation } from "../../../src/async/operation.ts";
 import { type ErrorKind, TikvError } from "../../../src/errors.ts";
 import type { Region } from "../../../src/region/region.ts";
-import { type RegionRequest, STALE } from "../../../src/region/send.ts";
+import type { ReadRoute } from "../../../src/region/replica.ts";
+import { type RegionRequest, type RequestOptions, STALE } from "../../../src/region/send.ts";
 import { type Command, COMMANDS } from "../../../src/rpc/commands.ts";
 import { bytes, regionError, type StoreStep, type World } from "./region_world.ts";
 
@@ -16,8 +17,24 @@ export const PUT = COMMANDS.RawPut as unknown as Any;
 export const CAS = COMMANDS.RawCompareAndSwap as unknown as Any;
 export const TXN_GET = COMMANDS.KvGet as unknown as Any;
 
-export function request(world: World, command: Any = GET): RegionRequest<unknown, unknown> {
-  return world.sender.request(command, { key: bytes("k"), value: bytes("v"), version: 1n });
+/** A way to pick replicas; usually all alike. */
+export function routeOf(route: Partial<ReadRoute> = {}): ReadRoute {
+  return {
+    mode: "mixed",
+    isStale: false,
+    labels: new Map(),
+    storeIds: new Set(),
+    busyThresholdMs: 0,
+    ...route,
+  };
+}
+
+export function request(
+  world: World,
+  command: Any = GET,
+  options?: RequestOptions,
+): RegionRequest<unknown, unknown> {
+  return world.sender.request(command, { key: bytes("k"), value: bytes("v"), version: 1n }, options);
 }
 
 export interface Sent {
@@ -31,12 +48,13 @@ export async function send(
   script: StoreStep[],
   command?: Any,
   timeoutMs?: number,
+  options?: RequestOptions,
 ): Promise<Sent> {
   const region = await world.locate("k");
   world.net.script.push(...script);
   const operation = world.operation(timeoutMs);
   const result = await world.clock.run(
-    world.sender.send(region, request(world, command), operation).catch((error: unknown) =>
+    world.sender.send(region, request(world, command, options), operation).catch((error: unknown) =>
       operation.fail(error)
     ),
   );
