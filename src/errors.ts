@@ -201,7 +201,11 @@ export class UndeterminedError extends TikvError<"undetermined"> {
 
   /**
    * Asks the key that decides over the transaction whether it was committed. What was not is rolled
-   * back by that, so that the answer stays true. Raw data has no such key: its fate is `unknown`.
+   * back by that, so that the answer stays true, also if the lost request is still on its way. Raw
+   * data has no such key: its fate is `unknown`.
+   *
+   * Needs one round trip, or two for an async commit, and fails with `timeout` where stores do not
+   * answer within `timeoutMs`, by default that of the client. It may be called again.
    */
   async resolve(options?: CallOptions): Promise<WriteFate> {
     return await this.#resolve?.(options) ?? { state: "unknown" };

@@ -131,7 +131,7 @@ export class Transactions {
     const { session, locks } = this.#parts;
     const start = { name: "resolve", options, defaults: { timeoutMs: this.#defaults.timeoutMs } };
     return await runOperation(session, start, async (operation) => {
-      const end = await locks.endOf(txn, operation);
+      const end = await locks.endOf({ ...txn, isGivenUp: true }, operation);
       return end.state === "committed"
         ? { state: "committed", commitTs: end.commitTs as Timestamp }
         : { state: "rolled-back" };

@@ -9,7 +9,7 @@ import type { Region } from "../region/region.ts";
 import type { ContextFields } from "../rpc/context.ts";
 import type { Settings } from "../settings.ts";
 import { endAll } from "./lock_batch.ts";
-import { LockCalls } from "./lock_calls.ts";
+import { LockCalls, MAX_TS } from "./lock_calls.ts";
 import { CleanUp } from "./lock_clean_up.ts";
 import type { LockClock } from "./lock_clock.ts";
 import { remainingMs } from "./lock_decision.ts";
@@ -32,6 +32,14 @@ export interface LockResolverOptions {
   readonly settings: Pick<Settings, "environment" | "observe" | "revealKeys">;
   readonly clock: LockClock;
   readonly background: Pick<Background, "start">;
+}
+
+/** A transaction whose end is asked for. */
+export interface AskedTransaction {
+  readonly startTs: bigint;
+  readonly primary: Uint8Array;
+  /** It is the caller's own, and the caller does nothing for it any more: its time is up. */
+  readonly isGivenUp?: boolean | undefined;
 }
 
 /**
@@ -85,16 +93,13 @@ export class LockResolver {
 
   /**
    * How a transaction ended. One that its primary has nothing of is rolled back by the question,
-   * so that the answer stays true; one that lives is waited for.
+   * so that the answer stays true; one that lives is waited for, or rolled back as well where its
+   * owner asks.
    */
-  async endOf(
-    { startTs, primary }: { readonly startTs: bigint; readonly primary: Uint8Array },
-    operation: Operation,
-    context?: ContextFields,
-  ): Promise<FinalStatus> {
+  async endOf(txn: AskedTransaction, operation: Operation, context?: ContextFields): Promise<FinalStatus> {
     const part = operation.fork({ keepsDoubt: true });
     try {
-      return await this.#endOf({ startTs, primary }, part, context);
+      return await this.#endOf(txn, part, context);
     } finally {
       operation.join(part);
     }
@@ -119,7 +124,7 @@ export class LockResolver {
   }
 
   async #endOf(
-    { startTs, primary }: { readonly startTs: bigint; readonly primary: Uint8Array },
+    { startTs, primary, isGivenUp = false }: AskedTransaction,
     operation: Operation,
     context: ContextFields | undefined,
   ): Promise<FinalStatus> {
@@ -135,7 +140,8 @@ export class LockResolver {
           primary,
           startTs,
           callerTs: 0n,
-          currentTs: now,
+          // No request of the owner can commit it any more that has not arrived by now.
+          currentTs: isGivenUp ? MAX_TS : now,
           rollsBackIfMissing: true,
           forcesSyncCommit,
           isPessimistic: false,
@@ -152,7 +158,7 @@ export class LockResolver {
         const seen = `its primary is "${answer.state}"`;
         throw new TikvError("protocol", `Cannot tell how transaction ${startTs} ended: ${seen}`);
       }
-      const leftMs = remainingMs(startTs, answer.ttlMs, now);
+      const leftMs = isGivenUp ? 0 : remainingMs(startTs, answer.ttlMs, now);
       const { asyncPrimary } = answer;
       if (asyncPrimary !== undefined && !forcesSyncCommit && leftMs <= 0) {
         const end = await recover(calls, asyncPrimary, { operation, context });
