@@ -77,3 +77,10 @@ export const systemRandom: Random = { next: () => Math.random() };
 
 /** What a client uses unless told otherwise. */
 export const systemEnvironment: Environment = { clock: systemClock, random: systemRandom };
+
+/** Resolves when all that is ready to go on has done so: in a turn of the runtime's loop of its own. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Clock, Timer } from "../async/clock.ts";
+import { type Clock, nextTurn, type Timer } from "../async/clock.ts";
 
 interface Pending {
   readonly at: number;
@@ -64,17 +64,20 @@ export class ManualClock implements Clock {
     return this.#pending[0]?.at;
   }
 
-  /** Moves the clock and fires what falls due, letting promises settle after every timer. */
+  /**
+   * Moves the clock and fires what falls due, letting promises settle after every timer. A promise that
+   * may fail meanwhile needs its handler before, as everywhere.
+   */
   async advance(ms: number): Promise<void> {
     const target = this.#now + ms;
-    await settle();
+    await nextTurn();
     for (;;) {
       const next = this.#pending[0];
       if (next === undefined || next.at > target) break;
       this.#pending.shift();
       this.#now = Math.max(this.#now, next.at);
       next.callback();
-      await settle();
+      await nextTurn();
     }
     this.#now = Math.max(this.#now, target);
   }
@@ -91,7 +94,7 @@ export class ManualClock implements Clock {
     promise.then(done, done);
     const limit = this.#now + limitMs;
     for (;;) {
-      await settle();
+      await nextTurn();
       if (settled) return await promise;
       const next = this.#pending[0];
       if (next === undefined) throw new Error("Cannot run: the promise is pending and no timer is left");
@@ -101,11 +104,4 @@ export class ManualClock implements Clock {
       next.callback();
     }
   }
-}
-
-/** Turns of the microtask queue that let chains of promises settle between two timers. */
-const SETTLE_TURNS = 50;
-
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < SETTLE_TURNS; turn++) await undefined;
 }

@@ -34,10 +34,10 @@ test("acquire() lets in as many as there are permits, the others in order", asyn
 test("a waiter that runs out of time leaves the queue, with its timer", async () => {
   const semaphore = new Semaphore(1);
   const held = await semaphore.acquire(never, "enter");
-  const late = semaphore.acquire(Deadline.after(clock, 10), "enter");
+  const late = assert.rejects(semaphore.acquire(Deadline.after(clock, 10), "enter"), TimeoutError);
   const next = semaphore.acquire(never, "enter");
   await clock.advance(10);
-  await assert.rejects(late, TimeoutError);
+  await late;
   assert.deepEqual([semaphore.waiting, clock.pendingTimers], [1, 0]);
   held.release();
   (await next).release();

@@ -64,13 +64,13 @@ test("one waiter that leaves takes nothing away from the others", async () => {
   const { startedAt, run } = setup();
   const controller = new AbortController();
   const impatient = run("a", new Deadline(clock, Infinity, controller.signal));
-  const short = run("a", Deadline.after(clock, 5));
+  const short = assert.rejects(run("a", Deadline.after(clock, 5)), TimeoutError);
   const patient = run("a");
   const reason = new Error("stop");
   controller.abort(reason);
   await assert.rejects(impatient, (error) => error === reason);
   await clock.advance(5);
-  await assert.rejects(short, TimeoutError);
+  await short;
   assert.equal(startedAt(0).signal.aborted, false);
   startedAt(0).resolve(3);
   assert.equal(await patient, 3);
@@ -79,9 +79,9 @@ test("one waiter that leaves takes nothing away from the others", async () => {
 
 test("the last waiter that leaves ends the task, and the next one starts anew", async () => {
   const { started, startedAt, run } = setup();
-  const only = run("a", Deadline.after(clock, 5));
+  const only = assert.rejects(run("a", Deadline.after(clock, 5)), TimeoutError);
   await clock.advance(5);
-  await assert.rejects(only, TimeoutError);
+  await only;
   assert.equal(startedAt(0).signal.aborted, true);
   const next = run("a");
   assert.equal(started.length, 2);
