@@ -3,16 +3,13 @@
 // of cluster. Skipped, loudly, only where Go is not installed.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { Playground } from "../../src/playground/mod.ts";
 import type { PlaygroundOptions } from "../../src/playground/mod.ts";
 import { goProgram } from "../../tools/go_program.ts";
-import { createAuthority } from "../helpers/certificates.ts";
 import { clusterActions } from "./cluster_actions.ts";
 import { runGoSession, type SessionResult } from "./go_session.ts";
+import { writeIdentities } from "./tls_files.ts";
 
 type Api = "v1" | "v1ttl" | "v2";
 
@@ -77,32 +74,17 @@ async function listCases(path: string): Promise<readonly { readonly name: string
 }
 
 async function judge(path: string, { api, only, withTls }: Judged): Promise<SessionResult> {
-  const folder = await mkdtemp(join(tmpdir(), "tikv-interop-"));
   const keyspace = api === "v2" ? KEYSPACE : undefined;
-  const ports = withTls === true ? { tls: await identities(folder) } : {};
+  await using tls = withTls === true ? await writeIdentities() : undefined;
+  const ports = tls === undefined ? {} : { tls: tls.server };
   const options: PlaygroundOptions = { stores: 3, pdMembers: 3, apiVersion: api, ports };
-  try {
-    await using cluster = await Playground.start(
-      keyspace === undefined ? options : { ...options, keyspaces: [keyspace] },
-    );
-    const args = ["suite", "--pd", cluster.pdAddresses.join(","), "--api", api, "--keyspace", keyspace ?? ""];
-    if (withTls === true) args.push("--tls", folder);
-    if (only !== undefined) args.push("--only", only.source);
-    return await runGoSession(path, args, { actions: clusterActions(cluster, keyspace), limitMs: LIMIT_MS });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** Leaves the client's certificate in the folder and returns what the servers need. */
-async function identities(
-  folder: string,
-): Promise<{ readonly cert: string; readonly key: string; readonly ca: string }> {
-  const authority = createAuthority("Interop CA");
-  const client = authority.issue({ commonName: "client-go" });
-  const files = { "ca.pem": authority.cert, "cert.pem": client.cert, "key.pem": client.key };
-  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
-  return { ...authority.issue({ ips: ["127.0.0.1"] }), ca: authority.cert };
+  await using cluster = await Playground.start(
+    keyspace === undefined ? options : { ...options, keyspaces: [keyspace] },
+  );
+  const args = ["suite", "--pd", cluster.pdAddresses.join(","), "--api", api, "--keyspace", keyspace ?? ""];
+  if (tls !== undefined) args.push("--tls", tls.folder);
+  if (only !== undefined) args.push("--only", only.source);
+  return await runGoSession(path, args, { actions: clusterActions(cluster, keyspace), limitMs: LIMIT_MS });
 }
 
 /** Each failure says the call, what client-go answered and what TiKV promises. */

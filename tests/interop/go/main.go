@@ -2,7 +2,8 @@
 
 // The judge of the playground: client-go, written by others, uses a cluster and tells what differs
 // from what TiKV promises. `suite` runs the cases one after another, `list` names them, `workload`
-// runs a seeded history of raw calls and prints every answer.
+// runs a seeded history of raw calls and prints every answer, `serve` makes the calls of transactions
+// that it is told to (serve.go).
 //
 // Everything it says is one JSON object a line on the standard output. What it wants done to the
 // cluster ("do") it asks there too, and reads the answer from the standard input.
@@ -75,12 +76,14 @@ func main() {
 		runSuite(&s)
 	case "workload":
 		runWorkload(&s)
+	case "serve":
+		runServe(&s)
 	default:
 		usage()
 	}
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: interop list | suite --pd host:port [--api v1|v1ttl|v2] | workload --pd host:port --seed N")
+	fmt.Fprintln(os.Stderr, "usage: interop list | suite --pd host:port [--api v1|v1ttl|v2] | workload --pd host:port --seed N | serve --pd host:port")
 	os.Exit(2)
 }
