@@ -109,6 +109,7 @@ export type {
   CommitPath,
   CommitResult,
   CommitWaitOptions,
+  InsertOptions,
   IsolationLevel,
   LockOptions,
   PlannedWrite,

@@ -35,7 +35,13 @@ export type { Reader, ReadScanOptions } from "./reader.ts";
 export type { Snapshot, VersionedValue } from "./snapshot.ts";
 export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";
 export type { TransactionStateName } from "./state.ts";
-export type { LockOptions, ReadLockOptions, Savepoint, Transaction } from "./transaction_api.ts";
+export type {
+  InsertOptions,
+  LockOptions,
+  ReadLockOptions,
+  Savepoint,
+  Transaction,
+} from "./transaction_api.ts";
 export type { CommitResult } from "./transaction_core.ts";
 export type {
   ByteKeys,

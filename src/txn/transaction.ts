@@ -23,7 +23,13 @@ import type { CallOptions, Entry, Timestamp } from "../types.ts";
 import type { FlagChange } from "./key_flags.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import type { TransactionStateName } from "./state.ts";
-import type { LockOptions, ReadLockOptions, Savepoint, Transaction } from "./transaction_api.ts";
+import type {
+  InsertOptions,
+  LockOptions,
+  ReadLockOptions,
+  Savepoint,
+  Transaction,
+} from "./transaction_api.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 import { lockKeys, type LockRequest } from "./transaction_locks.ts";
 import { readMany, readOne } from "./transaction_reads.ts";
@@ -108,8 +114,10 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     this.#core.buffer.put(this.#keyOf(key), this.#coding.encodeValue(value));
   }
 
-  insert(key: KeyIn<K>, value: ValueIn<V>): void {
-    this.#core.insert(this.#keyOf(key), this.#coding.encodeValue(value));
+  insert(key: KeyIn<K>, value: ValueIn<V>, options: InsertOptions = {}): void {
+    checkNames("the options of the insert", options, INSERT_NAMES);
+    const isLazy = checkBoolean("lazy", options.lazy ?? false);
+    this.#core.insert(this.#keyOf(key), this.#coding.encodeValue(value), { isLazy });
   }
 
   delete(key: KeyIn<K>): void {
@@ -283,6 +291,7 @@ function checkCall(options: CallOptions | undefined, names: ReadonlySet<string>)
   if (options !== undefined) checkNames("the options of the call", options, names);
 }
 
+const INSERT_NAMES: ReadonlySet<string> = new Set(["lazy"]);
 const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const LOCK_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "waitMs", "shared"]);
 const READ_LOCK_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "waitMs", "onlyIfExists"]);

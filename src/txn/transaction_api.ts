@@ -41,6 +41,18 @@ export interface ReadLockOptions extends CallOptions {
   readonly onlyIfExists?: boolean | undefined;
 }
 
+/** Options of {@linkcode Transaction.insert}. */
+export interface InsertOptions {
+  /**
+   * Leaves it to the commit to find out whether the key exists, also in a pessimistic transaction, which
+   * then does not lock it: that saves a request, but a key that was written since the transaction began
+   * is a `write-conflict`. In an optimistic transaction it makes no difference.
+   *
+   * @default {false}
+   */
+  readonly lazy?: boolean | undefined;
+}
+
 /** A place in the writes of a transaction that they can go back to. */
 export type Savepoint = BufferCheckpoint;
 
@@ -73,7 +85,7 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
    * Writes a value for a key that must not exist. If it does, the commit, or a lock of the key, fails
    * with `key-exists`; a key that this transaction has written fails at once.
    */
-  insert(key: KeyIn<K>, value: ValueIn<V>): void;
+  insert(key: KeyIn<K>, value: ValueIn<V>, options?: InsertOptions): void;
   /** Removes a key, whether it is there or not. */
   delete(key: KeyIn<K>): void;
   /** Makes the commit fail with `assertion-failed` if a key that is written here does not exist before. */

@@ -12,7 +12,7 @@ import { WriteBuffer } from "./buffer.ts";
 import { commitTransaction } from "./committer.ts";
 import { type CommitPath, CommitRun, type CommitterOptions, type TxnIdentity } from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { hasFlag, KEY_FLAG } from "./key_flags.ts";
+import { type FlagChange, hasFlag, KEY_FLAG } from "./key_flags.ts";
 import { PessimisticLocks } from "./pessimistic.ts";
 import * as states from "./state.ts";
 import type { TransactionState } from "./state.ts";
@@ -121,7 +121,7 @@ export class TransactionCore {
   }
 
   /** An insert: the key must not exist, here nor in the cluster. */
-  insert(key: Uint8Array, value: Uint8Array): void {
+  insert(key: Uint8Array, value: Uint8Array, { isLazy }: { readonly isLazy: boolean }): void {
     this.assertActive("insert");
     const pending = this.buffer.get(key);
     if (pending?.kind === "value") {
@@ -136,7 +136,9 @@ export class TransactionCore {
         key,
       });
     }
-    this.buffer.put(key, value, isOverDelete ? [] : ["presume-not-exists", "newly-inserted"]);
+    const changes: FlagChange[] = isOverDelete ? [] : ["presume-not-exists", "newly-inserted"];
+    if (isLazy && !isOverDelete && held === undefined) changes.push("need-constraint-check");
+    this.buffer.put(key, value, changes);
   }
 
   /** Commits, as one call of the user's. Called again it is the same commit. */

@@ -12,6 +12,7 @@ import { sendToKey } from "../../../src/plan/dispatch.ts";
 import type { InterceptedCall } from "../../../src/observe/interceptor.ts";
 import { Playground, type PlaygroundOptions } from "../../../src/playground/mod.ts";
 import { COMMANDS } from "../../../src/rpc/commands.ts";
+import type { Transport } from "../../../src/rpc/transport.ts";
 import { resolveSettings } from "../../../src/settings.ts";
 import { ManualClock } from "../../../src/testing/mod.ts";
 import type { LockResolver } from "../../../src/txn/lock_resolver.ts";
@@ -57,7 +58,11 @@ export class SnapshotWorld implements AsyncDisposable {
     this.snapshotParts = parts.txn();
   }
 
-  static async start(options: PlaygroundOptions = {}, own: ClientOptions = {}): Promise<SnapshotWorld> {
+  static async start(
+    options: PlaygroundOptions = {},
+    own: ClientOptions = {},
+    tap: (transport: Transport) => Transport = (transport) => transport,
+  ): Promise<SnapshotWorld> {
     const clock = new ManualClock();
     const cluster = await Playground.start({ stores: 3, mode: "txn", clock, seed: 1, ...options });
     const { pd, transport, environment } = cluster.connectOptions();
@@ -72,7 +77,10 @@ export class SnapshotWorld implements AsyncDisposable {
       }],
       ...own,
     });
-    const connecting = assemble({ endpoints: pd, settings, transport }, Deadline.after(clock, 10_000));
+    const connecting = assemble(
+      { endpoints: pd, settings, transport: tap(transport) },
+      Deadline.after(clock, 10_000),
+    );
     return new SnapshotWorld({ cluster, clock, calls, events, parts: await clock.run(connecting) });
   }
 
