@@ -189,7 +189,7 @@ const WATCHED: ReadonlySet<string> = new Set<keyof Bodies>([
 function tapped(transport: Transport, onSent: (name: keyof Bodies, body: never) => void): Transport {
   return {
     // What is too large for a batch goes alone.
-    unary(endpoint, path, message, options) {
+    unary(endpoint, path, message, options): ReturnType<Transport["unary"]> {
       const method = Tikv.methods.find(({ name }) => path.endsWith(`/${name}`));
       const name = method?.name.replace(/^K[vV]/, "") ?? "";
       if (method !== undefined && WATCHED.has(name)) {
@@ -200,7 +200,7 @@ function tapped(transport: Transport, onSent: (name: keyof Bodies, body: never) 
     connect: (...args) => transport.connect(...args),
     closeAddress: (...args) => transport.closeAddress(...args),
     close: () => transport.close(),
-    stream(endpoint, path, handlers, options) {
+    stream(endpoint, path, handlers, options): ReturnType<Transport["stream"]> {
       const stream = transport.stream(endpoint, path, handlers, options);
       if (!path.endsWith("/BatchCommands")) return stream;
       return {
