@@ -3,6 +3,7 @@
 import type { Error as RegionError } from "../../gen/errorpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import type { Command } from "../rpc/commands.ts";
+import type { TaggedRequest } from "../rpc/context.ts";
 import type { Region } from "./region.ts";
 import { isStale } from "./replica.ts";
 import { attempt, type RegionRequest, type RequestOptions, type SenderOptions } from "./request.ts";
@@ -25,7 +26,9 @@ export class RegionSender {
     return {
       command,
       body: this.#options.api.encodeRequest(command.name, body),
-      options,
+      options: typeof options.context?.resourceGroupTag === "function"
+        ? this.#tagged(options, { method: command.name, request: body })
+        : options,
       encoded: undefined,
       isRetry: options.isRetry === true,
       sentAt: 0,
@@ -63,6 +66,22 @@ export class RegionSender {
     // An answer settles what an earlier attempt had left open.
     if (operation.isMaybeExecuted) operation.isMaybeExecuted = false;
     return options.api.decodeReply(request.command.name, reply);
+  }
+
+  /** The options with the tag of this request instead of the function that makes it. */
+  #tagged(options: RequestOptions, request: TaggedRequest): RequestOptions {
+    const { context } = options;
+    const tagger = context?.resourceGroupTag;
+    let tag: Uint8Array | undefined;
+    try {
+      if (typeof tagger === "function") tag = tagger(request);
+    } catch (cause) {
+      // It is for statistics: the request is counted elsewhere, and done all the same.
+      const message = `Cannot tag ${request.method}: "resourceGroupTag" failed`;
+      this.#options.settings.observe({ type: "warning", message, cause });
+    }
+    const resourceGroupTag = tag instanceof Uint8Array ? tag : undefined;
+    return { ...options, context: { ...context, resourceGroupTag } };
   }
 }
 

@@ -30,6 +30,17 @@ export interface RegionContext {
   readonly clusterId?: bigint | undefined;
 }
 
+/** A request that is about to be sent, as whoever tags it sees it. */
+export interface TaggedRequest {
+  /** Name of the RPC, such as `"KvGet"`. */
+  readonly method: string;
+  /** The body of the request. Treat it as read-only. */
+  readonly request: unknown;
+}
+
+/** Makes the tag that a store counts a request under. */
+export type ResourceTagger = (request: TaggedRequest) => Uint8Array | undefined;
+
 /** What may differ between two requests; a field that is absent has its default. */
 export interface ContextFields {
   /** `kvrpcpb.CommandPri`: 0 normal, 1 low, 2 high. */
@@ -45,7 +56,8 @@ export interface ContextFields {
   readonly maxExecutionDurationMs?: number | undefined;
   readonly taskId?: bigint | undefined;
   readonly staleRead?: boolean | undefined;
-  readonly resourceGroupTag?: Uint8Array | undefined;
+  /** A function is asked when the request is made; see `region/send.ts`. */
+  readonly resourceGroupTag?: Uint8Array | ResourceTagger | undefined;
   /** `kvrpcpb.DiskFullOpt`. */
   readonly diskFullOpt?: number | undefined;
   /** True from the second time that the same request is sent, for whatever reason. */
@@ -108,7 +120,8 @@ export function encodeFields(fields: ContextFields): Uint8Array {
   put32(writer, 14, fields.maxExecutionDurationMs);
   put64(writer, 16, fields.taskId);
   putFlag(writer, 17, fields.staleRead);
-  putBytes(writer, 18, fields.resourceGroupTag);
+  const { resourceGroupTag: tag } = fields;
+  if (typeof tag !== "function") putBytes(writer, 18, tag);
   put32(writer, 19, fields.diskFullOpt);
   putFlag(writer, 20, fields.isRetryRequest);
   putPacked(writer, 22, fields.committedLocks);

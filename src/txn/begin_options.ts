@@ -10,10 +10,11 @@ import {
   checkSignal,
   checkTimeout,
 } from "../options.ts";
-import type { ContextFields } from "../rpc/context.ts";
+import type { ContextFields, ResourceTagger } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { BufferLimits } from "./buffer_limits.ts";
 import type { BackgroundTask } from "./committer_background.ts";
+import { checkResourceTag, checkText } from "./snapshot_options.ts";
 import type { CommitLag, CommitPath, CommitWait } from "./committer_run.ts";
 
 /** What is told about a commit. */
@@ -136,8 +137,8 @@ export interface BeginOptions extends CallOptions {
   readonly syncLog?: boolean | undefined;
   /** The resource group that pays for it. */
   readonly resourceGroup?: string | undefined;
-  /** A tag that stores count its load under. */
-  readonly resourceGroupTag?: Uint8Array | undefined;
+  /** A tag that stores count its load under, or a function that makes one for each request. */
+  readonly resourceGroupTag?: Uint8Array | ResourceTagger | undefined;
   /** What it is for, in the statistics of stores. */
   readonly requestSource?: string | undefined;
   /** A mark that change feeds show. */
@@ -216,9 +217,9 @@ function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "write
   const fields: ContextFields = {
     priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
     syncLog: checkBoolean("syncLog", options.syncLog ?? false),
-    resourceGroup: options.resourceGroup,
-    resourceGroupTag: options.resourceGroupTag,
-    requestSource: options.requestSource,
+    resourceGroup: checkText("resourceGroup", options.resourceGroup),
+    resourceGroupTag: checkResourceTag(options.resourceGroupTag),
+    requestSource: checkText("requestSource", options.requestSource),
   };
   const ofWrites: ContextFields = {
     ...fields,

@@ -53,4 +53,5 @@ export type {
   ValueOut,
   ViewCodecs,
 } from "../codec/coding.ts";
+export type { ResourceTagger, TaggedRequest } from "../rpc/context.ts";
 export type { ScanResult } from "../plan/scan_result.ts";

@@ -2,7 +2,7 @@
 
 import { nameOf } from "../bytes/utf8.ts";
 import { checkBoolean, checkNames, checkNumber, checkSignal, checkTimeout } from "../options.ts";
-import type { ContextFields } from "../rpc/context.ts";
+import type { ContextFields, ResourceTagger } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import { MAX_TS } from "./lock_calls.ts";
 import { ReadDetails } from "./read_details.ts";
@@ -46,8 +46,8 @@ export interface SnapshotOptions extends CallOptions {
   readonly taskId?: bigint | undefined;
   /** The resource group that pays for it. */
   readonly resourceGroup?: string | undefined;
-  /** A tag that stores count its load under. */
-  readonly resourceGroupTag?: Uint8Array | undefined;
+  /** A tag that stores count its load under, or a function that makes one for each request. */
+  readonly resourceGroupTag?: Uint8Array | ResourceTagger | undefined;
   /** What it is for, in the statistics of stores. */
   readonly requestSource?: string | undefined;
   /**
@@ -181,10 +181,7 @@ function checkCall({ signal, timeoutMs }: CallOptions): void {
 }
 
 function contextOf(options: SnapshotOptions): ContextFields | undefined {
-  const { resourceGroupTag: tag, taskId } = options;
-  if (tag !== undefined && !(tag instanceof Uint8Array)) {
-    throw new TypeError(`Cannot use ${nameOf(tag)} as "resourceGroupTag": expected bytes`);
-  }
+  const { taskId } = options;
   if (taskId !== undefined && typeof taskId !== "bigint") {
     throw new TypeError(`Cannot use ${nameOf(taskId)} as "taskId": expected a bigint`);
   }
@@ -194,7 +191,7 @@ function contextOf(options: SnapshotOptions): ContextFields | undefined {
     notFillCache: !checkBoolean("fillCache", options.fillCache ?? true),
     taskId,
     resourceGroup: checkText("resourceGroup", options.resourceGroup),
-    resourceGroupTag: tag?.slice(),
+    resourceGroupTag: checkResourceTag(options.resourceGroupTag),
     requestSource: checkText("requestSource", options.requestSource),
   };
   // The usual context of a peer is encoded once for all requests that add nothing to it.
@@ -202,7 +199,17 @@ function contextOf(options: SnapshotOptions): ContextFields | undefined {
   return hasAny ? fields : undefined;
 }
 
-function checkText(name: string, value: string | undefined): string | undefined {
+/** Checks a tag, or what makes tags. */
+export function checkResourceTag(
+  tag: Uint8Array | ResourceTagger | undefined,
+): Uint8Array | ResourceTagger | undefined {
+  if (tag === undefined || typeof tag === "function") return tag;
+  if (tag instanceof Uint8Array) return tag.slice();
+  throw new TypeError(`Cannot use ${nameOf(tag)} as "resourceGroupTag": expected bytes or a function`);
+}
+
+/** Checks an optional text. */
+export function checkText(name: string, value: string | undefined): string | undefined {
   if (value === undefined || typeof value === "string") return value;
   throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
 }

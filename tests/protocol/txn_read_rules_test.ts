@@ -208,3 +208,48 @@ test("[TXN-149] a read that needs the timestamps of commits says so, and reads w
   assert.deepEqual(asked, ["KvGet", "KvCheckTxnStatus", "KvResolveLock", "KvGet"]);
   assert.equal((regions.sent[0]?.body as { needCommitTs: boolean }).needCommitTs, true);
 });
+
+test("[TXN-155] [TXN-153] [TXN-148] every request of a snapshot says what it is for, and how it is to be read", async () => {
+  const { snapshot, clock, regions } = scene(({ method }) =>
+    method === "KvGet" ? FOUND : { ...NOTHING, pairs: [pair("a")] }
+  );
+  const tag = bytes("tag");
+  const options = {
+    resourceGroup: "analysts",
+    resourceGroupTag: tag,
+    requestSource: "report",
+    priority: "low",
+    taskId: 9n,
+    fillCache: false,
+    isolation: "read-committed",
+  } as const;
+  const one = await snapshot(options);
+  tag.fill(0);
+  await clock.run(one.get("k"));
+  await clock.run(one.batchGet(["a"]));
+  await clock.run(one.scan({}).toArray());
+  await clock.run(one.at((READ_TS - 1n) as Timestamp).get("k"));
+  const expected = {
+    priority: 1,
+    isolationLevel: 1,
+    notFillCache: true,
+    taskId: 9n,
+    resourceGroup: "analysts",
+    resourceGroupTag: bytes("tag"),
+    requestSource: "report",
+  };
+  assert.deepEqual(regions.sent.map(({ method }) => method), ["KvGet", "KvBatchGet", "KvScan", "KvGet"]);
+  for (const { context } of regions.optionsOf) assert.deepEqual({ ...context }, expected);
+  // Nothing is said where nothing was asked for: such requests have a context that is kept.
+  await clock.run((await snapshot()).get("k"));
+  assert.equal(regions.optionsOf.at(-1)?.context, undefined);
+});
+
+test("[TXN-155] what a snapshot says of itself is checked", async () => {
+  const { snapshot } = scene(() => FOUND);
+  for (
+    const wrong of [{ resourceGroupTag: "tag" }, { requestSource: 5 }, { resourceGroup: {} }, { taskId: 1 }]
+  ) {
+    await assert.rejects(snapshot(wrong as object), TypeError);
+  }
+});

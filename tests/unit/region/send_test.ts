@@ -5,7 +5,9 @@ import { describe, it } from "node:test";
 import { TikvError } from "../../../src/errors.ts";
 import { STALE } from "../../../src/region/send.ts";
 import { COMMANDS } from "../../../src/rpc/commands.ts";
-import { inWorld, regionError } from "./region_world.ts";
+import type { ResourceTagger } from "../../../src/rpc/context.ts";
+import { text } from "../raw/fake_store.ts";
+import { bytes, inWorld, regionError } from "./region_world.ts";
 import { type Any, GET, OK, PUT, request, send } from "./sending.ts";
 
 describe("RegionSender.send()", () => {
@@ -43,6 +45,34 @@ describe("RegionSender.send()", () => {
       assert.equal(short?.context.maxExecutionDurationMs, 1_200n);
       assert.equal(short?.options.deadline.remainingMs(), 1_200);
       assert.equal(long?.context.maxExecutionDurationMs, 60_000n);
+    }),
+  );
+
+  it(
+    "[TXN-017] [TXN-155] a function makes the tag of each request, and its mistakes cost only the tag",
+    inWorld(async (world) => {
+      const region = await world.locate("k");
+      const seen: unknown[] = [];
+      const taggers: readonly ResourceTagger[] = [
+        (tagged) => {
+          seen.push(tagged);
+          return bytes(tagged.method);
+        },
+        () => {
+          throw new Error("no tag today");
+        },
+        () => undefined,
+        () => "text" as unknown as Uint8Array,
+      ];
+      for (const resourceGroupTag of [bytes("fixed"), ...taggers]) {
+        const context = { priority: 2, resourceGroupTag };
+        const tagged = world.sender.request(COMMANDS.RawGet, { key: bytes("k"), cf: "" }, { context });
+        await world.clock.run(world.sender.send(region, tagged, world.operation()));
+      }
+      const sent = world.net.calls.map(({ context }) => [context.priority, text(context.resourceGroupTag)]);
+      assert.deepEqual(sent, [[2, "fixed"], [2, "RawGet"], [2, ""], [2, ""], [2, ""]]);
+      assert.deepEqual(seen, [{ method: "RawGet", request: { key: bytes("k"), cf: "" } }]);
+      assert.equal(world.events.filter(({ type }) => type === "warning").length, 1);
     }),
   );
 
