@@ -117,6 +117,8 @@ export type {
   Reader,
   ReadLockOptions,
   ReadScanOptions,
+  ReplicaRead,
+  ReplicaReadOptions,
   RequestTally,
   ResourceTagger,
   Savepoint,

@@ -204,6 +204,13 @@ export interface ClientOptions {
    * @default {1048576} 1 MiB: large enough to hide the round trip, small enough to wait for
    */
   readonly scanPageBytes?: number | undefined;
+  /**
+   * Where this client is, in the labels that stores have, such as `{ zone: "a" }`: reads that ask for
+   * the `"closest"` replicas go to stores with the same.
+   *
+   * @default none
+   */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Wrap each attempt of each request to a store. */
   readonly interceptors?: readonly Interceptor[] | undefined;
   /** An OpenTelemetry tracer, or what looks like one. */

@@ -61,6 +61,20 @@ export function checkBoolean(name: string, value: unknown): boolean {
   throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a boolean`);
 }
 
+/** Returns labels of stores as a map; none when absent. */
+export function checkLabels(name: string, labels: unknown): ReadonlyMap<string, string> {
+  if (labels === undefined) return new Map();
+  if (typeof labels !== "object" || labels === null || Array.isArray(labels)) {
+    throw new TypeError(`Cannot use ${nameOf(labels)} as "${name}": expected an object`);
+  }
+  const entries = Object.entries(labels);
+  for (const [key, value] of entries) {
+    if (typeof value === "string") continue;
+    throw new TypeError(`Cannot use ${nameOf(value)} as "${name}.${key}": expected a string`);
+  }
+  return new Map(entries as [string, string][]);
+}
+
 /** Refuses what is not a function; absent is allowed. */
 export function checkFunction(name: string, value: unknown): void {
   if (value === undefined || typeof value === "function") return;

@@ -11,6 +11,7 @@ import type { TracerLike } from "./observe/tracer.ts";
 import {
   checkBoolean,
   checkFunction,
+  checkLabels,
   checkMethods,
   checkNames,
   checkNumber,
@@ -36,6 +37,7 @@ export interface Settings extends Readonly<Record<NumberSetting, number>> {
   readonly tls: TlsOptions | undefined;
   readonly addressMap: ReadonlyMap<string, string>;
   readonly resolveAddress: ResolveAddress | undefined;
+  readonly labels: ReadonlyMap<string, string>;
   readonly interceptors: readonly Interceptor[];
   readonly tracer: TracerLike | undefined;
   /** Never throws, whatever was given as `observe` and `logger`. */
@@ -70,6 +72,7 @@ export function resolveSettings(options: ClientOptions = {}): Settings {
     tls: checkTls(options.tls),
     addressMap: checkAddressMap(options.addressMap),
     resolveAddress: options.resolveAddress,
+    labels: checkLabels("labels", options.labels),
     interceptors: checkInterceptors(options.interceptors),
     tracer: options.tracer,
     observe: observerOf(options),
@@ -223,6 +226,7 @@ const OTHER_NAMES = [
   "tls",
   "addressMap",
   "resolveAddress",
+  "labels",
   "interceptors",
   "tracer",
   "observe",

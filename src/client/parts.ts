@@ -167,6 +167,16 @@ function layersOf(
       settings,
       pd: txnPd,
       routing: ofTxn,
+      stores: {
+        stores: async ({ deadline }) => {
+          const all = await meta.stores({ deadline });
+          return all.filter(({ state, address }) => state !== "tombstone" && address !== "");
+        },
+        ask: async (store, operation) => {
+          const question = { command: COMMANDS.GetStoreSafeTS, body: {} };
+          return (await storeTargets.send(store, question, operation)).safeTs;
+        },
+      },
       closing: closing.signal,
       onUse: () => guard.use("txn"),
     });

@@ -9,9 +9,14 @@ import type { Settings } from "../settings.ts";
 import { LockClock } from "../txn/lock_clock.ts";
 import { LockResolver } from "../txn/lock_resolver.ts";
 import { SafePoint } from "../txn/safe_point.ts";
+import { SafeTs, type SafeTsOptions } from "../txn/safe_ts.ts";
 import type { SnapshotParts } from "../txn/snapshot_reads.ts";
+import { StaleTime } from "../txn/stale_time.ts";
 import type { TxnSession } from "../txn/txn_session.ts";
 import { createRegionSplitter } from "./region_splitter.ts";
+
+/** How stores are asked up to which timestamp they have everything. */
+export type SafeTsStores = Pick<SafeTsOptions, "stores" | "ask">;
 
 /** What transactions and snapshots of a client are built on. */
 export interface TxnLayers extends SnapshotParts {
@@ -21,10 +26,11 @@ export interface TxnLayers extends SnapshotParts {
 }
 
 /** Makes what transactions share, on requests whose keys are those of transactions. */
-export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
+export function createTxnLayers({ settings, pd, routing, stores, closing, onUse }: {
   readonly settings: Settings;
   readonly pd: Pd;
   readonly routing: Routing & { readonly regions: RegionCache };
+  readonly stores: SafeTsStores;
   readonly closing: AbortSignal;
   readonly onUse: () => void;
 }): TxnLayers {
@@ -39,6 +45,7 @@ export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
   });
   const load: ConstructorParameters<typeof SafePoint>[0]["load"] = (operation) =>
     pd.txnSafePointWithin(operation);
+  const safeTs = new SafeTs({ ...stores, background, environment, observe });
   return {
     session: {
       routing,
@@ -50,6 +57,7 @@ export function createTxnLayers({ settings, pd, routing, closing, onUse }: {
       splitter: createRegionSplitter({ pd, regions: routing.regions }),
     },
     clock,
+    staleTime: new StaleTime({ clock, safeTs, background, environment, observe }),
     locks: new LockResolver({ routing, settings, clock, background }),
     safePoint: new SafePoint({ load, background, environment, observe }),
     finish: () => background.close(Deadline.after(environment.clock, FINISH_MS)),

@@ -50,7 +50,7 @@ export class Transactions {
   /** Begins one transaction, which the caller ends. */
   async begin(options: BeginOptions = {}): Promise<Transaction> {
     const { session } = this.#parts;
-    const settings = checkBeginOptions(options, session.settings.maxEntryBytes);
+    const settings = checkBeginOptions(options, session.settings);
     const { timeoutMs = this.#defaults.timeoutMs } = options;
     // The caller's signal and time hold for this call; those of the client for all that follow.
     const core = await runOperation(
@@ -65,7 +65,7 @@ export class Transactions {
   async run<T>(body: (txn: Transaction) => Promise<T> | T, options: TransactionOptions = {}): Promise<T> {
     const { session } = this.#parts;
     if (typeof body !== "function") throw new TypeError("Cannot run the transaction: expected a function");
-    const settings = checkBeginOptions(options, session.settings.maxEntryBytes, RUN_NAMES);
+    const settings = checkBeginOptions(options, session.settings, RUN_NAMES);
     const { maxAttempts = DEFAULT_ATTEMPTS, pessimisticAfter = Infinity } = options;
     checkNumber("maxAttempts", maxAttempts, { min: 1, max: Infinity });
     checkNumber("pessimisticAfter", pessimisticAfter, { min: 1, max: Infinity });
@@ -104,7 +104,7 @@ export class Transactions {
     // Before the timestamp is asked for: the age of the transaction is not underestimated.
     const beganAt = clock.now();
     const startTs = settings.startTs ?? await session.oracle.timestamp(operation);
-    const reads = transactionReads(settings.context);
+    const reads = transactionReads(settings.context, settings.routes);
     const txn: TxnIdentity = {
       session,
       locks,

@@ -16,6 +16,7 @@ import type { BufferLimits } from "./buffer_limits.ts";
 import type { BackgroundTask } from "./committer_background.ts";
 import { checkResourceTag, checkText } from "./snapshot_options.ts";
 import type { CommitLag, CommitPath, CommitWait } from "./committer_run.ts";
+import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./read_route.ts";
 
 /** What is told about a commit. */
 export interface CommitInfo {
@@ -60,7 +61,7 @@ export interface CommitWaitOptions {
 }
 
 /** Options of a transaction. */
-export interface BeginOptions extends CallOptions {
+export interface BeginOptions extends CallOptions, ReplicaReadOptions {
   /**
    * `optimistic`: conflicts are found at the commit. `pessimistic`: keys are locked before, and who
    * comes second waits.
@@ -174,6 +175,8 @@ export interface TxnSettings {
   readonly context: ContextFields | undefined;
   /** Of those that write its data: with what changes how they are written. */
   readonly writeContext: ContextFields | undefined;
+  /** Undefined where all reads go to the leader. */
+  readonly routes: Routes | undefined;
   readonly limits: BufferLimits;
   readonly onCommit: BeginOptions["onCommit"];
   readonly onBackground: BeginOptions["onBackground"];
@@ -182,7 +185,10 @@ export interface TxnSettings {
 /** Checks options; `known` has names beside those of {@linkcode BeginOptions}. */
 export function checkBeginOptions(
   options: BeginOptions,
-  maxEntryBytes: number,
+  { maxEntryBytes, labels }: {
+    readonly maxEntryBytes: number;
+    readonly labels: ReadonlyMap<string, string>;
+  },
   known: readonly string[] = [],
 ): TxnSettings {
   checkNames("the options of the transaction", options, new Set([...NAMES, ...known]));
@@ -196,6 +202,7 @@ export function checkBeginOptions(
   };
   for (const [name, limit] of Object.entries(limits)) checkNumber(name, limit, { min: 1, max: Infinity });
   return {
+    routes: checkRoutes(options, { isStale: false, labels }),
     isPessimistic: oneOf("mode", options.mode ?? "optimistic", MODES),
     startTs: checkTs("startTs", options.startTs),
     commit: oneOf("commit", options.commit ?? "auto", COMMITS),
@@ -284,6 +291,7 @@ const MAX_START_TS = 0x7fff_ffff_ffff_ffffn;
 const FUNCTIONS = ["onCommit", "onBackground", "acceptsCommitTs", "checkSchema", "filter"] as const;
 const WAIT_NAMES: ReadonlySet<string> = new Set(["untilTs", "timeoutMs"]);
 const NAMES = [
+  ...ROUTE_NAMES,
   "signal",
   "timeoutMs",
   "mode",

@@ -5,6 +5,12 @@ import type { Observer } from "../observe/events.ts";
 import { physicalMsOf, type Timestamp } from "../types.ts";
 import type { Oracle } from "./txn_session.ts";
 
+/** A timestamp, and when it was asked for on the local clock. */
+export interface Reading {
+  readonly ts: Timestamp;
+  readonly at: number;
+}
+
 /**
  * The time by which locks expire: that of the cluster, never the local one. A reading is used for
  * a moment, so that many locks met at once need one. It may be behind, by which a lock lives a
@@ -13,7 +19,7 @@ import type { Oracle } from "./txn_session.ts";
 export class LockClock implements Oracle {
   readonly #oracle: Oracle;
   readonly #observe: Observer;
-  #last: { readonly ts: Timestamp; readonly at: number } | undefined;
+  #last: Reading | undefined;
 
   constructor(oracle: Oracle, observe: Observer) {
     this.#oracle = oracle;
@@ -23,6 +29,11 @@ export class LockClock implements Oracle {
   /** The largest timestamp that was seen; it may be old. */
   get latest(): Timestamp | undefined {
     return this.#last?.ts;
+  }
+
+  /** The newest timestamp that this client has got. */
+  get last(): Reading | undefined {
+    return this.#last;
   }
 
   /** A new timestamp, which the next question about a lock may use as well. */

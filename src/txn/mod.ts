@@ -31,6 +31,7 @@ export type { BackgroundTask } from "./committer_background.ts";
 export type { CommitLag, CommitPath } from "./committer_run.ts";
 export { ReadDetails } from "./read_details.ts";
 export type { PoolTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
+export type { ReplicaRead, ReplicaReadOptions } from "./read_route.ts";
 export type { Reader, ReadScanOptions } from "./reader.ts";
 export type { Snapshot, VersionedValue } from "./snapshot.ts";
 export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";

@@ -25,10 +25,12 @@ import { MAX_TS } from "./lock_calls.ts";
 import type { Reader } from "./reader.ts";
 import type { Versioned } from "./snapshot_cache.ts";
 import {
+  checkMoment,
   checkReadOptions,
   checkReadTs,
   checkSnapshotOptions,
   checkSnapshotScan,
+  type Moment,
   type SnapshotOptions,
   type SnapshotScanOptions,
 } from "./snapshot_options.ts";
@@ -116,15 +118,26 @@ export async function openSnapshot(
     readonly timestamp: (operation: Operation) => Promise<Timestamp>;
   },
 ): Promise<Snapshot> {
-  const settings = checkSnapshotOptions(options);
+  const settings = checkSnapshotOptions(options, parts.session.settings.labels);
+  const moment = checkMoment(options);
   const { signal, timeoutMs } = options;
   const ofSnapshot = narrowDefaults(defaults, { signal, timeoutMs });
-  const given = checkReadTs(options.ts);
+  const { staleTime } = parts;
+  const labels = settings.routes?.labels ?? new Map();
+  const tsOf = async (
+    { ts, staleMs, maxStaleMs }: Moment,
+    operation: Operation,
+  ): Promise<Timestamp | undefined> => {
+    if (staleMs !== undefined) return await staleTime.ago(staleMs, operation);
+    if (maxStaleMs !== undefined) return await staleTime.newest(maxStaleMs, labels, operation);
+    return ts;
+  };
   const reads = await runOperation(
     parts.session,
     { name: "snapshot", options: undefined, defaults: ofSnapshot },
     async (operation) => {
-      const opened = new SnapshotReads(parts, given ?? await timestamp(operation), settings);
+      const ts = await tsOf(moment, operation);
+      const opened = new SnapshotReads(parts, ts ?? await timestamp(operation), settings);
       await opened.prepare(operation);
       return opened;
     },
@@ -213,6 +226,9 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
   at(ts: Timestamp): Snapshot<K, V> {
     const { parts, settings } = this.#reads;
     const checked = checkReadTs(ts) ?? MAX_TS as Timestamp;
+    if (checked === MAX_TS && settings.routes?.isStale === true) {
+      throw new RangeError("Cannot read the latest data without the leader: expected a timestamp");
+    }
     return new SnapshotView(new SnapshotReads(parts, checked, settings), this.#coding, this.#defaults);
   }
 

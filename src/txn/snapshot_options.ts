@@ -7,12 +7,13 @@ import type { CallOptions, Timestamp } from "../types.ts";
 import { MAX_TS } from "./lock_calls.ts";
 import { ReadDetails } from "./read_details.ts";
 import type { ReadScanOptions } from "./reader.ts";
+import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./read_route.ts";
 
 /** What keeps a read apart from transactions that are not over. */
 export type IsolationLevel = "snapshot" | "read-committed" | "read-committed-check-ts";
 
 /** Options of a snapshot. */
-export interface SnapshotOptions extends CallOptions {
+export interface SnapshotOptions extends CallOptions, ReplicaReadOptions {
   /**
    * The moment that it shows. `"latest"` saves a timestamp where one key is read: the newest that is
    * committed when it gets there. It has `get`, `has` and what tells of one key only, because several
@@ -22,6 +23,29 @@ export interface SnapshotOptions extends CallOptions {
    * @default a new timestamp
    */
   readonly ts?: Timestamp | "latest" | undefined;
+  /**
+   * Shows what was there this long ago, instead of `ts`. Costs no timestamp most of the time, and its
+   * reads are {@linkcode SnapshotOptions.staleRead}.
+   *
+   * @default {undefined}
+   */
+  readonly staleMs?: number | undefined;
+  /**
+   * Shows the newest moment up to which the stores, or those that match the labels of `replicaRead`,
+   * have everything, but none longer ago than this; instead of `ts`. Stores are asked for theirs while
+   * this is in use, every two seconds.
+   *
+   * @default {undefined}
+   */
+  readonly maxStaleMs?: number | undefined;
+  /**
+   * Lets a replica that has everything up to the timestamp answer by itself. One that does not have it
+   * all says so, and the leader answers. For a `ts` of some seconds ago or more: what it shows is the
+   * same with and without.
+   *
+   * @default {false} true with `staleMs` and `maxStaleMs`
+   */
+  readonly staleRead?: boolean | undefined;
   /**
    * - `"snapshot"`: all of a transaction or nothing. Locks are waited for or resolved.
    * - `"read-committed"`: what is committed, past all locks, so perhaps a part of a transaction.
@@ -81,6 +105,8 @@ export interface SnapshotScanOptions extends ReadScanOptions {
 export interface SnapshotSettings {
   /** What requests say of themselves; undefined when that is nothing. */
   readonly context: ContextFields | undefined;
+  /** Undefined where all reads go to the leader. */
+  readonly routes: Routes | undefined;
   readonly firstAttemptTimeoutMs: number | undefined;
   readonly cacheBytes: number;
   readonly details: ReadDetails | undefined;
@@ -93,8 +119,32 @@ export interface CheckedScan {
   readonly batchSize: number | undefined;
 }
 
-/** Checks options of a snapshot. */
-export function checkSnapshotOptions(options: SnapshotOptions): SnapshotSettings {
+/** The moment of a snapshot; no field for a new timestamp. */
+export interface Moment {
+  readonly ts?: Timestamp | undefined;
+  readonly staleMs?: number | undefined;
+  readonly maxStaleMs?: number | undefined;
+}
+
+/** Checks which moment a snapshot shows. */
+export function checkMoment({ ts, staleMs, maxStaleMs }: SnapshotOptions): Moment {
+  const given = Object.entries({ ts, staleMs, maxStaleMs }).filter(([, value]) => value !== undefined);
+  if (given.length > 1) {
+    const names = given.map(([name]) => `"${name}"`).join(" and ");
+    throw new TypeError(`Cannot use ${names} together: expected one of them`);
+  }
+  return {
+    ts: checkReadTs(ts),
+    staleMs: staleMs === undefined ? undefined : checkNumber("staleMs", staleMs, STALE_RULE),
+    maxStaleMs: maxStaleMs === undefined ? undefined : checkNumber("maxStaleMs", maxStaleMs, STALE_RULE),
+  };
+}
+
+/** Checks options of a snapshot; `labels` say where the client is. */
+export function checkSnapshotOptions(
+  options: SnapshotOptions,
+  labels: ReadonlyMap<string, string>,
+): SnapshotSettings {
   checkNames("the options of the snapshot", options, SNAPSHOT_NAMES);
   checkCall(options);
   const { firstAttemptTimeoutMs, cacheBytes = DEFAULT_CACHE_BYTES, details } = options;
@@ -103,6 +153,7 @@ export function checkSnapshotOptions(options: SnapshotOptions): SnapshotSettings
   }
   return {
     context: contextOf(options),
+    routes: checkRoutes(options, { isStale: checkStale(options), labels }),
     firstAttemptTimeoutMs: firstAttemptTimeoutMs === undefined
       ? undefined
       : checkTimeout("firstAttemptTimeoutMs", firstAttemptTimeoutMs),
@@ -112,7 +163,10 @@ export function checkSnapshotOptions(options: SnapshotOptions): SnapshotSettings
 }
 
 /** How a transaction reads: with those of its fields that are for reads as well. */
-export function transactionReads(context: ContextFields | undefined): SnapshotSettings {
+export function transactionReads(
+  context: ContextFields | undefined,
+  routes: Routes | undefined,
+): SnapshotSettings {
   const ofReads = context === undefined ? undefined : {
     priority: context.priority,
     resourceGroup: context.resourceGroup,
@@ -121,6 +175,7 @@ export function transactionReads(context: ContextFields | undefined): SnapshotSe
   };
   return {
     context: ofReads,
+    routes,
     firstAttemptTimeoutMs: undefined,
     cacheBytes: DEFAULT_CACHE_BYTES,
     details: undefined,
@@ -173,6 +228,13 @@ export function checkSnapshotScan(
     ...checkReadScan(options, SNAPSHOT_SCAN_NAMES),
     sampleStep: checkNumber("sampleStep", sampleStep, { ...PAGE_RULE, min: 0 }),
   };
+}
+
+function checkStale({ ts, staleMs, maxStaleMs, staleRead }: SnapshotOptions): boolean {
+  const isPast = staleMs !== undefined || maxStaleMs !== undefined;
+  if (staleRead === undefined || !checkBoolean("staleRead", staleRead)) return staleRead ?? isPast;
+  if (isPast || (ts !== undefined && ts !== "latest" && ts !== MAX_TS)) return true;
+  throw new TypeError('Cannot use "staleRead" for what is new: expected a "ts", "staleMs" or "maxStaleMs"');
 }
 
 function checkCall({ signal, timeoutMs }: CallOptions): void {
@@ -236,6 +298,7 @@ const FIRST_RESERVED_TS = 0x7fff_ffff_ffff_ffffn;
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
 
 const COUNT_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
+const STALE_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
 // The wire has 32 bits for it.
 const PAGE_RULE = { min: 1, max: 0xffff_ffff, isWhole: true };
 
@@ -249,7 +312,11 @@ const SCAN_NAMES: ReadonlySet<string> = new Set([
 const SNAPSHOT_SCAN_NAMES: ReadonlySet<string> = new Set([...SCAN_NAMES, "sampleStep"]);
 const SNAPSHOT_NAMES: ReadonlySet<string> = new Set([
   ...CALL_NAMES,
+  ...ROUTE_NAMES,
   "ts",
+  "staleMs",
+  "maxStaleMs",
+  "staleRead",
   "isolation",
   "priority",
   "fillCache",

@@ -19,11 +19,13 @@ import { KnownLocks } from "./known_locks.ts";
 import { MAX_TS } from "./lock_calls.ts";
 import type { LockClock } from "./lock_clock.ts";
 import type { LockResolver } from "./lock_resolver.ts";
+import type { RoutedRequest } from "./read_route.ts";
 import type { SafePoint } from "./safe_point.ts";
 import { SnapshotCache, type Versioned } from "./snapshot_cache.ts";
 import { LockedRead } from "./snapshot_locks.ts";
 import type { SnapshotSettings } from "./snapshot_options.ts";
 import { type PageCalls, scanSnapshot, type SnapshotScan } from "./snapshot_scan.ts";
+import type { StaleTime } from "./stale_time.ts";
 
 export type { Versioned } from "./snapshot_cache.ts";
 
@@ -33,16 +35,19 @@ export interface SnapshotParts {
   readonly locks: LockResolver;
   readonly safePoint: SafePoint;
   readonly clock: Pick<LockClock, "assertPast">;
+  readonly staleTime: Pick<StaleTime, "ago" | "newest">;
 }
 
 /** What is wanted of a value besides the value. */
 export interface ReadFacts {
   /** The timestamp from which on it is visible. */
   readonly needsCommitTs?: boolean | undefined;
+  /** The keys were locked a moment ago. */
+  readonly hasMetLock?: boolean | undefined;
 }
 
 /** Which of the requests of a read one is. */
-export interface RequestTurn {
+export interface RequestTurn extends RoutedRequest {
   /** Nothing of the read was sent before. */
   readonly isFirst: boolean;
   /** What the read knows of locks; what the snapshot does when absent. */
@@ -89,8 +94,12 @@ export class SnapshotReads {
   }
 
   /** The values of keys. Those that do not exist are not in the map. */
-  async batchGet(keys: readonly Uint8Array[], operation: Operation): Promise<KeyMap<Uint8Array>> {
-    const found = await this.batchGetVersioned(keys, operation);
+  async batchGet(
+    keys: readonly Uint8Array[],
+    operation: Operation,
+    facts?: ReadFacts,
+  ): Promise<KeyMap<Uint8Array>> {
+    const found = await this.batchGetVersioned(keys, operation, facts);
     const values = new KeyMap<Uint8Array>();
     for (const [key, { value }] of found) values.set(key, value);
     return values;
@@ -130,8 +139,9 @@ export class SnapshotReads {
   async batchGetVersioned(
     keys: readonly Uint8Array[],
     operation: Operation,
-    { needsCommitTs = false }: ReadFacts = {},
+    facts: ReadFacts = {},
   ): Promise<KeyMap<Versioned>> {
+    const { needsCommitTs = false } = facts;
     this.assertOneMoment("read several keys");
     const found = new KeyMap<Versioned>();
     const wanted = new KeySet(keys);
@@ -144,7 +154,7 @@ export class SnapshotReads {
     }
     const { details } = this.settings;
     details?.addCacheHits(wanted.size - rest.length);
-    const read = rest.length === 0 ? undefined : await this.#batchGetFresh(rest, operation, needsCommitTs);
+    const read = rest.length === 0 ? undefined : await this.#batchGetFresh(rest, operation, facts);
     for (const key of wanted) {
       const one = cached.get(key) ?? read?.get(key);
       if (one !== undefined) found.set(key, one);
@@ -171,13 +181,15 @@ export class SnapshotReads {
   }
 
   /** Options of a request; what is known of locks goes along. */
-  requestOptions({ isFirst, known = this.#known }: RequestTurn): RequestOptions {
-    const { firstAttemptTimeoutMs } = this.settings;
-    const { context } = known;
-    if (firstAttemptTimeoutMs === undefined || !isFirst) {
+  requestOptions(turn: RequestTurn): RequestOptions {
+    const { routes } = this.settings;
+    const { context } = turn.known ?? this.#known;
+    const firstAttemptTimeoutMs = turn.isFirst ? this.settings.firstAttemptTimeoutMs : undefined;
+    const route = routes?.of(turn);
+    if (firstAttemptTimeoutMs === undefined && route === undefined) {
       return context === undefined ? NO_OPTIONS : { context };
     }
-    return { context, firstAttemptTimeoutMs };
+    return { context, firstAttemptTimeoutMs, route };
   }
 
   /** Sends something and counts it, if somebody wants to know. */
@@ -211,7 +223,8 @@ export class SnapshotReads {
     let locked: LockedRead | undefined;
     try {
       for (;;) {
-        const turn = { isFirst: locked === undefined, known };
+        const hasMetLock = locked !== undefined;
+        const turn = { isFirst: !hasMetLock, known, keys: 1, hasMetLock };
         const request = routing.sender.request(COMMANDS.KvGet, body, this.requestOptions(turn));
         const reply = await this.#sendGet(request, key, operation);
         if (reply.error === undefined) {
@@ -248,7 +261,7 @@ export class SnapshotReads {
   async #batchGetFresh(
     keys: readonly Uint8Array[],
     operation: Operation,
-    needsCommitTs: boolean,
+    facts: ReadFacts,
   ): Promise<KeyMap<Versioned>> {
     const { session, safePoint } = this.parts;
     const { routing } = session;
@@ -257,7 +270,7 @@ export class SnapshotReads {
       const preparing = this.prepare(operation);
       if (preparing !== undefined) await preparing;
       const parts = await this.#partsOf(keys, operation, operation.attempts > 0);
-      await runParts(parts, (part, ofPart) => this.#batchGetPart(part, { found, needsCommitTs }, ofPart), {
+      await runParts(parts, (part, ofPart) => this.#batchGetPart(part, { found, ...facts }, ofPart), {
         operation,
         concurrency: routing.concurrency,
       });
@@ -284,7 +297,7 @@ export class SnapshotReads {
   /** Reads the keys of one request until none of them is locked. */
   async #batchGetPart(
     { region, items, isRetry }: ReadPart,
-    { found, needsCommitTs }: { readonly found: KeyMap<Versioned>; readonly needsCommitTs: boolean },
+    { found, needsCommitTs = false, hasMetLock = false }: ReadFacts & { readonly found: KeyMap<Versioned> },
     operation: Operation,
   ): Promise<ReadPart[] | undefined> {
     const { sender } = this.parts.session.routing;
@@ -292,11 +305,16 @@ export class SnapshotReads {
     let locked: LockedRead | undefined;
     try {
       for (;;) {
+        const turn = {
+          isFirst: !isRetry && locked === undefined,
+          keys: pending.length,
+          hasMetLock: hasMetLock || locked !== undefined,
+        };
         const request = sender.request(COMMANDS.KvBatchGet, {
           keys: pending,
           version: this.ts,
           needCommitTs: needsCommitTs,
-        }, this.requestOptions({ isFirst: !isRetry && locked === undefined }));
+        }, this.requestOptions(turn));
         const reply = await this.counted("KvBatchGet", () => sender.send(region, request, operation));
         if (reply === STALE) return await this.#partsOf(pending, operation, true);
         const { locks, lockedKeys } = this.#take(reply, found, needsCommitTs);

@@ -107,7 +107,11 @@ async function sendUntilWhole(
       const request = routing.sender.request(
         COMMANDS.KvScan,
         body,
-        reads.requestOptions({ isFirst: operation.attempts === 0 }),
+        reads.requestOptions({
+          isFirst: operation.attempts === 0,
+          keys: page.limit,
+          hasMetLock: locked !== undefined,
+        }),
       );
       const reply = await reads.counted<WithDetails<ScanReply> | typeof STALE>(
         "KvScan",
@@ -163,7 +167,7 @@ async function readLocked(
   } finally {
     locked.done();
   }
-  return await reads.batchGet(lockedKeys, operation);
+  return await reads.batchGet(lockedKeys, operation, { hasMetLock: true });
 }
 
 function keyOf({ key, error }: KvPairReply): Uint8Array {

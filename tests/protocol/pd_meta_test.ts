@@ -370,7 +370,7 @@ test("[TRAP-37] a keyspace with an identity of API version 3 is unsupported", as
   await pd.close();
 });
 
-test("[PD-079] the external timestamp is read and set", async () => {
+test("[PD-079] [TXN-009] [ORA-010] the external timestamp is read and set", async () => {
   const { clock, cluster, pd } = await pdSetup();
   const now = await clock.run(pd.timestamp());
   await clock.run(pd.setExternalTimestamp(now));

@@ -18,6 +18,7 @@ import { LockClock } from "../../src/txn/lock_clock.ts";
 import { LockResolver } from "../../src/txn/lock_resolver.ts";
 import { SafePoint } from "../../src/txn/safe_point.ts";
 import { openSnapshot, type Snapshot } from "../../src/txn/snapshot.ts";
+import { StaleTime } from "../../src/txn/stale_time.ts";
 import type { SnapshotOptions } from "../../src/txn/snapshot_options.ts";
 import { type Timestamp, timestampOf } from "../../src/types.ts";
 import { FakeRegions, type SentRequest } from "../unit/plan/fake_regions.ts";
@@ -105,6 +106,13 @@ export function scene(
     environment: settings.environment,
     observe: settings.observe,
   });
+  const staleTime = new StaleTime({
+    clock: lockClock,
+    safeTs: { minimum: () => Promise.resolve(0n) },
+    background,
+    environment: settings.environment,
+    observe: settings.observe,
+  });
   const session = { routing: regions.routing, settings, closing: new AbortController().signal };
   return {
     clock,
@@ -119,11 +127,18 @@ export function scene(
       return new Operation("test", { deadline: Deadline.after(clock, timeoutMs), environment, observer });
     },
     snapshot: (options = {}) =>
-      openSnapshot({ session, locks, safePoint, clock: lockClock }, { ts: READ_TS, ...options }, {
+      openSnapshot({ session, locks, safePoint, clock: lockClock, staleTime }, {
+        ...momentOf(options),
+        ...options,
+      }, {
         defaults: {},
         timestamp: () => Promise.reject(new Error("not asked")),
       }),
   };
+}
+
+function momentOf({ staleMs, maxStaleMs }: SnapshotOptions): SnapshotOptions {
+  return staleMs === undefined && maxStaleMs === undefined ? { ts: READ_TS } : {};
 }
 
 export function locked(key: string, init: MessageInitShape<typeof LockInfoSchema> = {}): KeyError {

@@ -271,7 +271,7 @@ test("movePdLeader() with an election leaves PD without a leader for that time",
   assert.equal(caller.cluster.pdLeader, "pd-3");
 });
 
-test("[PD-079] the external timestamp only grows, up to the present", async () => {
+test("[PD-079] [TXN-009] [ORA-010] the external timestamp only grows, up to the present", async () => {
   await using caller = await start();
   const set = async (timestamp: bigint) =>
     (await caller.call(method.setExternalTimestamp, { timestamp })).header?.error;
