@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The demo: loads real files into an embedded cluster of three stores while its regions are split
-// and moved, reads everything back and compares it byte for byte. Runs in Deno, Bun and Node.
+// and moved, reads everything back and compares it byte for byte; then moves money in transactions.
+// Runs in Deno, Bun and Node.
 
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -11,6 +12,7 @@ import { Playground } from "../src/playground/mod.ts";
 import { SeededRandom } from "../src/testing/mod.ts";
 import { LoadError, type Row, rowsOf } from "./demo_rows.ts";
 import { Progress, Report } from "./demo_report.ts";
+import { transfers } from "./demo_transfers.ts";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 const CHUNK = 256;
@@ -20,7 +22,8 @@ const INCREMENTS = 25;
 const TTL_SECONDS = 1;
 const TTL_LIMIT_MS = 10_000;
 
-const HELP = `Loads files into an embedded TiKV cluster and checks everything it reads back.
+const HELP = `Loads files into an embedded TiKV cluster and checks everything it reads back, then moves money
+in transactions while regions split and answers get lost.
 
   deno task demo [--runtime deno|bun|node] [-- PATH]
 
@@ -179,7 +182,7 @@ async function expire(client: Client, report: Report): Promise<void> {
 
 async function demo(path: string): Promise<void> {
   const rows = await rowsOf(path);
-  const cluster = await Playground.start({ stores: 3, apiVersion: "v2" });
+  const cluster = await Playground.start({ stores: 3, apiVersion: "v2", mode: "raw" });
   const retries = new Map<string, number>();
   const observe = (event: ClientEvent): void => {
     if (event.type === "retry") retries.set(event.reason, (retries.get(event.reason) ?? 0) + 1);
@@ -196,6 +199,7 @@ async function demo(path: string): Promise<void> {
       await scan(client, cluster, report, rows);
       await count(client, report);
       await expire(client, report);
+      await transfers(report, check);
       report.fact("regions", cluster.regions().length);
       report.print(path, retries);
     } finally {

@@ -55,7 +55,9 @@ export class Report {
 
   print(path: string, retries: ReadonlyMap<string, number>): void {
     const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-    console.log(`\nLoaded ${path} into 3 embedded stores; everything read back is equal.\n`);
+    console.log(
+      `\nLoaded ${path} into 3 embedded stores; everything read back is equal. No money was lost.\n`,
+    );
     const width = Math.max(...this.#phases.map(({ name }) => name.length));
     console.log(`${"".padEnd(width)}  ${"rows".padStart(9)}  ${"ms".padStart(8)}  ${"rows/s".padStart(10)}`);
     for (const { name, operations, ms } of this.#phases) {

@@ -18,6 +18,11 @@ export interface Clock {
    * where the runtime can tell the two apart.
    */
   timer(ms: number, callback: () => void, options?: { readonly background?: boolean }): Timer;
+  /**
+   * Runs the callback in a later turn of the runtime's loop, after timers and sockets that are due. A
+   * clock that stands still unless it is moved leaves it out.
+   */
+  turn?(callback: () => void): void;
 }
 
 /** Where chance comes from. */
@@ -70,6 +75,9 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
   timer: systemTimer,
+  turn: (callback) => {
+    setImmediate(callback);
+  },
 };
 
 /** The runtime's own random source. */

@@ -6,6 +6,7 @@ import { TikvError } from "../errors.ts";
 import { errorOfStatus, GRPC } from "./grpc_status.ts";
 import type { CallLink } from "./memory_call.ts";
 import { MemoryCall } from "./memory_call.ts";
+import { Turns } from "./memory_turns.ts";
 import type { Listener, Service } from "./server.ts";
 import type {
   ConnectionId,
@@ -127,12 +128,14 @@ class MemoryTransport implements Transport {
   readonly #siteOf: (address: string) => Site;
   readonly #options: MemoryNetworkOptions;
   readonly #links = new Map<string, CallLink>();
+  readonly #turns: Turns;
   // The calls of this transport by the connection that carries them.
   readonly #connections = new Map<string, { readonly id: ConnectionId; readonly calls: Set<MemoryCall> }>();
   #isClosed = false;
 
   constructor(environment: Environment, siteOf: (address: string) => Site, options: MemoryNetworkOptions) {
     this.#environment = environment;
+    this.#turns = new Turns(environment.clock);
     this.#siteOf = siteOf;
     this.#options = options;
   }
@@ -231,7 +234,8 @@ class MemoryTransport implements Transport {
     const isHeld = (): boolean => site.state === "silent";
     const towards = (direction: MemoryLink["direction"]) => {
       const from: MemoryLink = { address, direction };
-      return { clock, delayMs: () => latencyMs(from), isHeld };
+      const defer = (deliver: () => void): void => this.#turns.defer(deliver);
+      return { clock, delayMs: () => latencyMs(from), defer, isHeld };
     };
     link = {
       request: towards("request"),

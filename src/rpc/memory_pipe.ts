@@ -5,8 +5,10 @@ import type { Clock, Timer } from "../async/clock.ts";
 /** What a {@linkcode Pipe} needs to know about the link that it runs over. */
 export interface PipeLink {
   readonly clock: Clock;
-  /** How long the next message travels; 0 delivers it in a microtask. */
+  /** How long the next message travels; 0 delivers it as soon as {@linkcode PipeLink.defer} does. */
   delayMs(): number;
+  /** Runs a delivery after whatever runs now. */
+  defer(deliver: () => void): void;
   /** Nothing arrives while the link is held; what was sent waits, as it does in a socket. */
   isHeld(): boolean;
 }
@@ -64,7 +66,7 @@ export class Pipe<T> {
     const wait = (this.#dues[this.#head] ?? 0) - this.#link.clock.now();
     if (wait <= 0) {
       this.#isScheduled = true;
-      queueMicrotask(this.#run);
+      this.#link.defer(this.#run);
     } else {
       this.#timer = this.#link.clock.timer(wait, this.#run);
     }

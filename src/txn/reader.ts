@@ -2,8 +2,9 @@
 // What transactions and snapshots have in common for who only reads.
 
 import type { ReadonlyKeyMap } from "../bytes/key_map.ts";
+import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
-import type { ByteKeys, ByteValues, KeyIn, KeyOut, RawRange, ValueOut } from "../codec/coding.ts";
+import type { ByteKeys, ByteValues, KeyIn, KeyOut, RawRange, ValueOut, ViewCodecs } from "../codec/coding.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
 
@@ -57,4 +58,10 @@ export interface Reader<K extends KeyCodec<unknown> = ByteKeys, V extends Codec<
 
   /** Reads the keys of a range only; values do not travel. */
   scanKeys(range: RawRange<K>, options?: ReadScanOptions): ScanResult<KeyOut<K>>;
+
+  /** A view of the keys that begin with `prefix`, with codecs of its own, of the same moment. */
+  sub<K2 extends KeyCodec<unknown> = K, V2 extends Codec<unknown> = V>(
+    prefix: KeyInput,
+    codecs?: ViewCodecs<K2, V2>,
+  ): Reader<K2, V2>;
 }
