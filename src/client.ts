@@ -228,8 +228,11 @@ class ConnectedClient implements Client {
     return this.#parts.session.closing.aborted;
   }
 
-  transaction<T>(body: (txn: Transaction) => Promise<T> | T, options?: TransactionOptions): Promise<T> {
-    return this.#transactions().run(body, options);
+  async transaction<T>(
+    body: (txn: Transaction) => Promise<T> | T,
+    options?: TransactionOptions,
+  ): Promise<T> {
+    return await this.#transactions().run(body, options);
   }
 
   async begin(options?: BeginOptions): Promise<Transaction> {

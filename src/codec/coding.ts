@@ -85,7 +85,7 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
   }
 
   encodeValue(value: ValueIn<V>): Uint8Array {
-    return this.#hasByteValues ? toBytes(value as KeyInput) : this.values.encode(value);
+    return this.#hasByteValues ? toBytes(value as KeyInput) : bytesOf(this.values.encode(value), "value");
   }
 
   decodeValue(encoded: Uint8Array): ValueOut<V> {
@@ -109,7 +109,7 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
   }
 
   #encodeOwn(key: KeyIn<K>): Uint8Array {
-    return this.#hasByteKeys ? toBytes(key as KeyInput) : this.keys.encode(key);
+    return this.#hasByteKeys ? toBytes(key as KeyInput) : bytesOf(this.keys.encode(key), "key");
   }
 
   #decodeOwn(encoded: Uint8Array): KeyOut<K> {
@@ -138,6 +138,12 @@ export function subCoding<K extends KeyCodec<unknown>, V extends Codec<unknown>>
   const values = codecs.value ?? outer.values as V;
   // A copy: the caller may write into the array later.
   return new Coding(concatBytes(outer.prefix, toBytes(prefix)), keys, values);
+}
+
+/** A codec is the caller's: what it gives need not be what its type says. */
+function bytesOf(encoded: unknown, what: string): Uint8Array {
+  if (encoded instanceof Uint8Array) return encoded;
+  throw new TypeError(`Cannot use ${nameOf(encoded)} that the codec made of the ${what}: expected bytes`);
 }
 
 /** A string is iterable too, but never meant as a list of keys. */

@@ -5,7 +5,7 @@ import { runOperation } from "../plan/session.ts";
 import { checkNumber } from "../options.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { WriteFate } from "../errors.ts";
-import { type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
+import { BEGIN_NAMES, type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
 import type { TxnIdentity } from "./committer_run.ts";
 import { MinCommitTs } from "./min_commit_ts.ts";
 import { runTransaction } from "./run.ts";
@@ -17,7 +17,7 @@ import { TransactionCore } from "./transaction_core.ts";
 import type { TxnSession } from "./txn_session.ts";
 
 /** Options of a transaction that is run until it is committed. */
-export interface TransactionOptions extends BeginOptions {
+export interface TransactionOptions extends Omit<BeginOptions, "startTs"> {
   /**
    * How often the body is run at most.
    *
@@ -25,7 +25,8 @@ export interface TransactionOptions extends BeginOptions {
    */
   readonly maxAttempts?: number | undefined;
   /**
-   * Conflicts after which it goes on as a pessimistic transaction, which waits instead of failing.
+   * Conflicts after which it goes on as a pessimistic transaction, which waits instead of failing: it
+   * locks the keys that others were faster with before the body runs, and reads at that moment.
    *
    * @default {Infinity} never
    */
@@ -77,14 +78,18 @@ export class Transactions {
         pessimisticAfter,
         isPessimistic: settings.isPessimistic,
         closing: session.closing,
-        begin: async (isPessimistic, ofAttempt) => {
+        begin: async ({ isPessimistic, contested }, ofAttempt) => {
           const core = await this.#open({ ...settings, isPessimistic }, ofAttempt);
           return {
             handle: faceOf(core),
-            finish: async (ofCommit) => {
-              if (core.state.name !== "rolled-back") await core.commitWithin(ofCommit);
+            get isUndone(): boolean {
+              return core.isUndone;
             },
-            abandon: (reason, ofEnd) => core.abandon(reason, ofEnd),
+            prepare: async (ofPart) => {
+              if (contested.length > 0) await core.lockAhead(contested, ofPart);
+            },
+            finish: (ofPart) => core.finish(ofPart),
+            abandon: (reason, ofPart) => core.abandon(reason, ofPart),
           };
         },
         onRetry: (error, attempt, waitMs) =>
@@ -140,7 +145,8 @@ export class Transactions {
 }
 
 const DEFAULT_ATTEMPTS = 10;
-const RUN_NAMES = [
-  "maxAttempts",
-  "pessimisticAfter",
-] as const satisfies readonly (keyof TransactionOptions)[];
+// Every attempt has a timestamp of its own.
+const RUN_NAMES: ReadonlySet<string> = new Set([
+  ...[...BEGIN_NAMES].filter((name) => name !== "startTs"),
+  ...["maxAttempts", "pessimisticAfter"] as const satisfies readonly (keyof TransactionOptions)[],
+]);

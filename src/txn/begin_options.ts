@@ -144,12 +144,28 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
   readonly requestSource?: string | undefined;
   /** A mark that change feeds show. */
   readonly txnSource?: bigint | undefined;
-  /** Bytes of one key with its value. @default `maxEntryBytes` of the client */
+  /**
+   * Bytes of one key with its value; a write over it is refused with `too-large`, and not made.
+   *
+   * @default `maxEntryBytes` of the client
+   */
   readonly maxEntryBytes?: number | undefined;
-  /** Bytes of all writes. @default {Infinity} */
+  /**
+   * Bytes of the keys and values of all writes; a write over it is refused with `too-large`, and not
+   * made. All of them are in memory twice while they are committed, and stores hold every lock of them.
+   *
+   * @default {104857600} 100 MiB, `txn-total-size-limit` of TiDB; client-go has no limit of its own
+   */
   readonly maxTotalBytes?: number | undefined;
-  /** Keys of all writes and locks. @default {Infinity} */
+  /**
+   * Keys of all writes and locks; one more is refused with `too-large`.
+   *
+   * @default {1000000} each costs about 50 bytes besides its own, and a request for every 16 KiB of
+   * them; client-go has no limit
+   */
   readonly maxKeys?: number | undefined;
+  /** Is told how much memory the writes take, in bytes, whenever that changes. What it throws is ignored. */
+  readonly onMemoryChange?: ((memoryBytes: number) => void) | undefined;
   /** Is told how the commit went, when there was something to commit. What it throws is ignored. */
   readonly onCommit?: ((info: CommitInfo) => void) | undefined;
   /**
@@ -180,25 +196,26 @@ export interface TxnSettings {
   readonly limits: BufferLimits;
   readonly onCommit: BeginOptions["onCommit"];
   readonly onBackground: BeginOptions["onBackground"];
+  readonly onMemoryChange: BeginOptions["onMemoryChange"];
 }
 
-/** Checks options; `known` has names beside those of {@linkcode BeginOptions}. */
+/** Checks options, whose names are among those that are known. */
 export function checkBeginOptions(
   options: BeginOptions,
   { maxEntryBytes, labels }: {
     readonly maxEntryBytes: number;
     readonly labels: ReadonlyMap<string, string>;
   },
-  known: readonly string[] = [],
+  known: ReadonlySet<string> = BEGIN_NAMES,
 ): TxnSettings {
-  checkNames("the options of the transaction", options, new Set([...NAMES, ...known]));
+  checkNames("the options of the transaction", options, known);
   checkSignal(options.signal);
   if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
   for (const name of FUNCTIONS) checkFunction(name, options[name]);
   const limits = {
     maxEntryBytes: options.maxEntryBytes ?? maxEntryBytes,
-    maxTotalBytes: options.maxTotalBytes ?? Infinity,
-    maxKeys: options.maxKeys ?? Infinity,
+    maxTotalBytes: options.maxTotalBytes ?? DEFAULT_TOTAL_BYTES,
+    maxKeys: options.maxKeys ?? DEFAULT_KEYS,
   };
   for (const [name, limit] of Object.entries(limits)) checkNumber(name, limit, { min: 1, max: Infinity });
   return {
@@ -217,10 +234,20 @@ export function checkBeginOptions(
     limits,
     onCommit: options.onCommit,
     onBackground: options.onBackground,
+    onMemoryChange: options.onMemoryChange,
   };
 }
 
 function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "writeContext"> {
+  const { txnSource } = options;
+  if (txnSource !== undefined) {
+    if (typeof txnSource !== "bigint") {
+      throw new TypeError(`Cannot use ${nameOf(txnSource)} as "txnSource": expected a bigint`);
+    }
+    if (txnSource < 0n || txnSource > MAX_U64) {
+      throw new RangeError(`Cannot use ${txnSource} as "txnSource": expected at most 64 bits`);
+    }
+  }
   const fields: ContextFields = {
     priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
     syncLog: checkBoolean("syncLog", options.syncLog ?? false),
@@ -231,7 +258,7 @@ function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "write
   const ofWrites: ContextFields = {
     ...fields,
     diskFullOpt: oneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
-    txnSource: options.txnSource,
+    txnSource,
   };
   return { context: usedOf(fields), writeContext: usedOf(ofWrites) };
 }
@@ -288,32 +315,48 @@ const DISK_FULL = { "refuse": 0, "write-almost-full": 1, "write-full": 2 };
 // Larger ones have a meaning of their own: "latest".
 const MAX_START_TS = 0x7fff_ffff_ffff_ffffn;
 
-const FUNCTIONS = ["onCommit", "onBackground", "acceptsCommitTs", "checkSchema", "filter"] as const;
-const WAIT_NAMES: ReadonlySet<string> = new Set(["untilTs", "timeoutMs"]);
-const NAMES = [
-  ...ROUTE_NAMES,
-  "signal",
-  "timeoutMs",
-  "mode",
-  "startTs",
-  "commit",
-  "causalConsistency",
-  "commitWait",
+const MAX_U64 = 0xffff_ffff_ffff_ffffn;
+
+const DEFAULT_TOTAL_BYTES = 100 * 1024 * 1024;
+const DEFAULT_KEYS = 1_000_000;
+
+const FUNCTIONS = [
+  "onCommit",
+  "onBackground",
+  "onMemoryChange",
   "acceptsCommitTs",
   "checkSchema",
   "filter",
-  "onLock",
-  "assertions",
-  "priority",
-  "onFullDisk",
-  "syncLog",
-  "resourceGroup",
-  "resourceGroupTag",
-  "requestSource",
-  "txnSource",
-  "maxEntryBytes",
-  "maxTotalBytes",
-  "maxKeys",
-  "onCommit",
-  "onBackground",
-] as const satisfies readonly (keyof BeginOptions)[];
+] as const;
+const WAIT_NAMES: ReadonlySet<string> = new Set(["untilTs", "timeoutMs"]);
+/** The options of a transaction that its caller ends. */
+export const BEGIN_NAMES: ReadonlySet<string> = new Set(
+  [
+    ...ROUTE_NAMES,
+    "signal",
+    "timeoutMs",
+    "mode",
+    "startTs",
+    "commit",
+    "causalConsistency",
+    "commitWait",
+    "acceptsCommitTs",
+    "checkSchema",
+    "filter",
+    "onLock",
+    "assertions",
+    "priority",
+    "onFullDisk",
+    "syncLog",
+    "resourceGroup",
+    "resourceGroupTag",
+    "requestSource",
+    "txnSource",
+    "maxEntryBytes",
+    "maxTotalBytes",
+    "maxKeys",
+    "onCommit",
+    "onBackground",
+    "onMemoryChange",
+  ] as const satisfies readonly (keyof BeginOptions)[],
+);

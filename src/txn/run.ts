@@ -3,16 +3,30 @@
 
 import { nextWaitMs } from "../async/backoff.ts";
 import type { Operation } from "../async/operation.ts";
-import { type ErrorKind, TikvError, withContext } from "../errors.ts";
+import { KeySet } from "../bytes/key_map.ts";
+import { type AnyTikvError, type ErrorKind, TikvError, withContext } from "../errors.ts";
 
 /** One attempt. */
 export interface Attempt<H> {
   /** What the body gets. */
   readonly handle: H;
+  /** Whether the attempt has left nothing behind that could be done twice. */
+  readonly isUndone: boolean;
+  /** What comes before the body. */
+  prepare(operation: Operation): Promise<void>;
   /** Refuses what was left running, and commits. */
   finish(operation: Operation): Promise<void>;
   /** Ends what is left of it and takes its locks away; the handle says why from then on. */
   abandon(reason: unknown, operation: Operation): Promise<void>;
+}
+
+/** What an attempt is begun with. */
+export interface AttemptPlan {
+  /** Counted from 1. */
+  readonly number: number;
+  readonly isPessimistic: boolean;
+  /** Keys that others were faster with in earlier attempts. */
+  readonly contested: readonly Uint8Array[];
 }
 
 /** How often, and how. */
@@ -21,7 +35,8 @@ export interface RunOptions<H> {
   /** Conflicts after which further attempts lock before they write. */
   readonly pessimisticAfter: number;
   readonly isPessimistic: boolean;
-  readonly begin: (isPessimistic: boolean, operation: Operation) => Promise<Attempt<H>>;
+  /** Makes the transaction of an attempt, at a new timestamp. */
+  readonly begin: (plan: AttemptPlan, operation: Operation) => Promise<Attempt<H>>;
   /** Aborted when the client is closed. */
   readonly closing: AbortSignal;
   readonly onRetry: (error: TikvError, attempt: number, waitMs: number) => void;
@@ -39,33 +54,52 @@ export async function runTransaction<H, T>(
 ): Promise<T> {
   let { isPessimistic } = options;
   let conflicts = 0;
-  for (let attempt = 1;; attempt++) {
-    const result = await tryOnce(body, { ...options, isPessimistic }, operation);
+  const contested = new KeySet();
+  for (let number = 1;; number++) {
+    const ahead = isPessimistic && conflicts >= options.pessimisticAfter ? [...contested] : [];
+    const result = await tryOnce(body, {
+      plan: { number, isPessimistic, contested: ahead },
+      options,
+      operation,
+    });
     if ("value" in result) return result.value;
     const { error } = result;
-    const reason = retryReasonOf(error);
-    if (reason === undefined) throw error;
-    if (attempt >= options.maxAttempts) throw withContext(error, { transactionAttempts: attempt });
-    if (CONFLICTS.has(reason.kind) && ++conflicts >= options.pessimisticAfter) isPessimistic = true;
-    await waitBeforeRetry({ ...options, attempt, reason }, operation);
+    const reason = result.isUndone ? retryReasonOf(error) : undefined;
+    if (reason === undefined) throw withContext(error, { transactionAttempts: number });
+    if (number >= options.maxAttempts) throw withContext(error, { transactionAttempts: number });
+    if (CONFLICTS.has(reason.kind)) {
+      noteKeys(reason, contested);
+      if (++conflicts >= options.pessimisticAfter) isPessimistic = true;
+    }
+    await waitBeforeRetry({ ...options, number, reason }, operation);
   }
 }
 
-type Outcome<T> = { readonly value: T } | { readonly error: unknown };
+type Outcome<T> = { readonly value: T } | { readonly error: unknown; readonly isUndone: boolean };
 
 async function tryOnce<H, T>(
   body: (handle: H) => Promise<T> | T,
-  options: RunOptions<H>,
-  operation: Operation,
+  { plan, options, operation }: {
+    readonly plan: AttemptPlan;
+    readonly options: RunOptions<H>;
+    readonly operation: Operation;
+  },
 ): Promise<Outcome<T>> {
-  const attempt = await options.begin(options.isPessimistic, operation);
+  // What is in doubt is told by the error of the commit; the next attempt begins without doubts.
+  const part = operation.fork({ keepsDoubt: true });
   try {
-    const value = await runBody(body, { handle: attempt.handle, closing: options.closing }, operation);
-    await attempt.finish(operation);
-    return { value };
-  } catch (error) {
-    await attempt.abandon(error, operation);
-    return { error };
+    const attempt = await options.begin(plan, part);
+    try {
+      await attempt.prepare(part);
+      const value = await runBody(body, { handle: attempt.handle, closing: options.closing }, part);
+      await attempt.finish(part);
+      return { value };
+    } catch (error) {
+      await attempt.abandon(error, part);
+      return { error, isUndone: attempt.isUndone };
+    }
+  } finally {
+    operation.join(part);
   }
 }
 
@@ -75,6 +109,7 @@ function runBody<H, T>(
   { handle, closing }: { readonly handle: H; readonly closing: AbortSignal },
   operation: Operation,
 ): Promise<T> {
+  operation.deadline.throwIfOver("run the transaction");
   const running = (async () => await body(handle))();
   // What a body does after it was given up is its own business; it is not unhandled.
   running.catch(() => {});
@@ -82,18 +117,19 @@ function runBody<H, T>(
 }
 
 async function waitBeforeRetry<H>(
-  { attempt, reason, onRetry, closing }: RunOptions<H> & {
-    readonly attempt: number;
+  { number, reason, onRetry, closing }: RunOptions<H> & {
+    readonly number: number;
     readonly reason: TikvError;
   },
   operation: Operation,
 ): Promise<void> {
   const { random } = operation.environment;
-  const waitMs = nextWaitMs(BETWEEN_ATTEMPTS, { attempts: attempt - 1, lastMs: 0, random });
+  const waitMs = nextWaitMs(BETWEEN_ATTEMPTS, { attempts: number - 1, lastMs: 0, random });
   if (waitMs >= operation.deadline.remainingMs()) {
-    throw operation.deadline.timeoutError("run the transaction again", reason);
+    const error = operation.deadline.timeoutError("run the transaction again", reason);
+    throw withContext(error, { transactionAttempts: number });
   }
-  onRetry(reason, attempt, waitMs);
+  onRetry(reason, number, waitMs);
   await operation.deadline.withSignal(closing).sleep(waitMs, "run the transaction again");
 }
 
@@ -101,13 +137,23 @@ async function waitBeforeRetry<H>(
  * The error for which running everything again can help: the thrown one, or what led to it. The
  * first error of the library decides, whatever was behind that.
  */
-export function retryReasonOf(error: unknown): TikvError | undefined {
+export function retryReasonOf(error: unknown): AnyTikvError | undefined {
   let at = error;
   for (let depth = 0; depth < MAX_CAUSES && typeof at === "object" && at !== null; depth++) {
-    if (TikvError.is(at)) return at.retry === "transaction" ? at as TikvError : undefined;
+    if (TikvError.is(at)) return at.retry === "transaction" ? at : undefined;
     at = (at as { readonly cause?: unknown }).cause;
   }
   return undefined;
+}
+
+function noteKeys(reason: AnyTikvError, contested: KeySet): void {
+  if (reason.kind === "write-conflict" || reason.kind === "deadlock") addKey(contested, reason.key);
+  if (reason.kind === "deadlock") addKey(contested, reason.deadlockKey);
+}
+
+/** An answer need not name the key, and a caller's own error of the kind has none. */
+function addKey(contested: KeySet, key: Uint8Array | undefined): void {
+  if (key !== undefined && key.length > 0) contested.add(key);
 }
 
 // Somebody else was faster; waiting for locks lets them come to an end.

@@ -126,3 +126,18 @@ export function moveTransaction<S extends TransactionState>(from: TransactionSta
     "cause" in from ? { cause: from.cause } : {},
   );
 }
+
+/** The error of a call on a transaction that is over or about to be; it says how that came about. */
+export function overError(what: string, state: TransactionState): TikvError<"misuse"> {
+  const cause = "cause" in state ? state.cause : undefined;
+  return new TikvError("misuse", `Cannot ${what}: the transaction ${WHERE[state.name]}`, { cause });
+}
+
+const WHERE: Readonly<Record<TransactionStateName, string>> = {
+  "active": "goes on",
+  "committing": "is being committed",
+  "committed": "was committed",
+  "undetermined": "was committed, or not: the answer was lost",
+  "rolling-back": "is being rolled back",
+  "rolled-back": "was rolled back",
+};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type { Operation } from "../async/operation.ts";
 import { KeyMap, type ReadonlyKeyMap } from "../bytes/key_map.ts";
 import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
@@ -18,9 +19,8 @@ import {
   type ViewCodecs,
 } from "../codec/coding.ts";
 import { checkBoolean, checkNames, checkNumber } from "../options.ts";
-import { ScanResult } from "../plan/scan_result.ts";
+import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry, Timestamp } from "../types.ts";
-import type { FlagChange } from "./key_flags.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import type { TransactionStateName } from "./state.ts";
 import type {
@@ -32,8 +32,10 @@ import type {
 } from "./transaction_api.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 import { lockKeys, type LockRequest } from "./transaction_locks.ts";
+import { runStatement } from "./transaction_statement.ts";
 import { readMany, readOne } from "./transaction_reads.ts";
-import { scanPagesOf } from "./transaction_scan.ts";
+import { assertKey, assertKeySize, deleteKey, insertKey, putKey } from "./transaction_writes.ts";
+import { scanPagesOf, TransactionScanResult } from "./transaction_scan.ts";
 
 /** The transaction as its user sees it: all keys, as bytes. */
 export function faceOf(core: TransactionCore): Transaction {
@@ -62,6 +64,19 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return this.#core.state.name;
   }
 
+  get commitTs(): Timestamp | undefined {
+    const { state } = this.#core;
+    return state.name === "committed" ? state.commitTs : undefined;
+  }
+
+  get isReadOnly(): boolean {
+    return this.#core.isReadOnly;
+  }
+
+  get memoryBytes(): number {
+    return this.#core.buffer.memoryBytes;
+  }
+
   get sizeBytes(): number {
     return this.#core.buffer.sizeBytes;
   }
@@ -70,27 +85,30 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return this.#core.buffer.keyCount;
   }
 
-  async get(key: KeyIn<K>, options?: CallOptions): Promise<ValueOut<V> | undefined> {
-    const value = await this.#read("txn.get", key, options);
-    return value === undefined ? undefined : this.#coding.decodeValue(value);
+  get(key: KeyIn<K>, options?: CallOptions): Promise<ValueOut<V> | undefined> {
+    return this.#core.call({ name: "txn.get" }, async () => {
+      const value = await this.#read("txn.get", key, options);
+      return value === undefined ? undefined : this.#coding.decodeValue(value);
+    });
   }
 
-  async has(key: KeyIn<K>, options?: CallOptions): Promise<boolean> {
-    return await this.#read("txn.has", key, options) !== undefined;
+  has(key: KeyIn<K>, options?: CallOptions): Promise<boolean> {
+    return this.#core.call({ name: "txn.has" }, async () => {
+      return await this.#read("txn.has", key, options) !== undefined;
+    });
   }
 
-  async batchGet(
+  batchGet(
     keys: Iterable<KeyIn<K>>,
     options?: CallOptions,
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
-    checkCall(options, CALL_NAMES);
-    const encoded = this.#keysOf(keys);
-    const found = await this.#core.run(
-      "txn.batchGet",
-      options,
-      (operation) => readMany(this.#core, encoded, operation),
-    );
-    return this.#mapOf(found);
+    const name = "txn.batchGet";
+    return this.#core.call({ name }, async () => {
+      checkCall(options, CALL_NAMES);
+      const encoded = this.#keysOf(keys);
+      const read = (operation: Operation) => readMany(this.#core, encoded, operation);
+      return this.#mapOf(await this.#core.run(name, options, read));
+    });
   }
 
   scan(range: RawRange<K>, options?: ReadScanOptions): ScanResult<Entry<KeyOut<K>, ValueOut<V>>> {
@@ -110,63 +128,73 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   }
 
   put(key: KeyIn<K>, value: ValueIn<V>): void {
-    this.#core.assertActive("put");
-    this.#core.buffer.put(this.#keyOf(key), this.#coding.encodeValue(value));
+    putKey(this.#core, this.#keyOf(key), this.#coding.encodeValue(value));
   }
 
   insert(key: KeyIn<K>, value: ValueIn<V>, options: InsertOptions = {}): void {
     checkNames("the options of the insert", options, INSERT_NAMES);
     const isLazy = checkBoolean("lazy", options.lazy ?? false);
-    this.#core.insert(this.#keyOf(key), this.#coding.encodeValue(value), { isLazy });
+    insertKey(this.#core, { key: this.#keyOf(key), value: this.#coding.encodeValue(value), isLazy });
   }
 
   delete(key: KeyIn<K>): void {
-    this.#core.assertActive("delete");
-    this.#core.buffer.delete(this.#keyOf(key));
+    deleteKey(this.#core, this.#keyOf(key));
   }
 
   assertExists(key: KeyIn<K>): void {
-    this.#flag("assertExists", key, "assert-exist");
+    assertKey(this.#core, this.#keyOf(key), "exists");
   }
 
   assertNotExists(key: KeyIn<K>): void {
-    this.#flag("assertNotExists", key, "assert-not-exist");
+    assertKey(this.#core, this.#keyOf(key), "not-exists");
   }
 
-  async lock(keys: Iterable<KeyIn<K>>, options: LockOptions = {}): Promise<void> {
-    checkCall(options, LOCK_NAMES);
-    const isShared = checkBoolean("shared", options.shared ?? false);
-    await this.#lock("txn.lock", { keys: this.#keysOf(keys), isShared, wants: "nothing", options });
+  lock(keys: Iterable<KeyIn<K>>, options: LockOptions = {}): Promise<void> {
+    const name = "txn.lock";
+    return this.#core.call({ name }, async () => {
+      checkCall(options, LOCK_NAMES);
+      const isShared = checkBoolean("shared", options.shared ?? false);
+      await this.#lock(name, { keys: this.#keysOf(keys), isShared, wants: "nothing", options });
+    });
   }
 
-  async getForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<ValueOut<V> | undefined> {
-    checkCall(options, READ_LOCK_NAMES);
-    const encoded = this.#keyOf(key);
-    const locked = await this.#lock("txn.getForUpdate", { keys: [encoded], wants: "values", options });
-    const value = locked.get(encoded)?.value;
-    return value === undefined ? undefined : this.#coding.decodeValue(value);
+  getForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<ValueOut<V> | undefined> {
+    const name = "txn.getForUpdate";
+    return this.#core.call({ name }, async () => {
+      checkCall(options, READ_LOCK_NAMES);
+      const encoded = this.#keyOf(key);
+      const locked = await this.#lock(name, { keys: [encoded], wants: "values", options });
+      const value = locked.get(encoded)?.value;
+      return value === undefined ? undefined : this.#coding.decodeValue(value);
+    });
   }
 
-  async hasForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<boolean> {
-    checkCall(options, READ_LOCK_NAMES);
-    const encoded = this.#keyOf(key);
-    const locked = await this.#lock("txn.hasForUpdate", { keys: [encoded], wants: "existence", options });
-    return locked.get(encoded)?.exists === true;
+  hasForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<boolean> {
+    const name = "txn.hasForUpdate";
+    return this.#core.call({ name }, async () => {
+      checkCall(options, READ_LOCK_NAMES);
+      const encoded = this.#keyOf(key);
+      const locked = await this.#lock(name, { keys: [encoded], wants: "existence", options });
+      return locked.get(encoded)?.exists === true;
+    });
   }
 
-  async batchGetForUpdate(
+  batchGetForUpdate(
     keys: Iterable<KeyIn<K>>,
     options: ReadLockOptions = {},
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
-    checkCall(options, READ_LOCK_NAMES);
-    const encoded = this.#keysOf(keys);
-    const locked = await this.#lock("txn.batchGetForUpdate", { keys: encoded, wants: "values", options });
-    const found = new KeyMap<Uint8Array>();
-    for (const key of encoded) {
-      const value = locked.get(key)?.value;
-      if (value !== undefined) found.set(key, value);
-    }
-    return this.#mapOf(found);
+    const name = "txn.batchGetForUpdate";
+    return this.#core.call({ name }, async () => {
+      checkCall(options, READ_LOCK_NAMES);
+      const encoded = this.#keysOf(keys);
+      const locked = await this.#lock(name, { keys: encoded, wants: "values", options });
+      const found = new KeyMap<Uint8Array>();
+      for (const key of encoded) {
+        const value = locked.get(key)?.value;
+        if (value !== undefined) found.set(key, value);
+      }
+      return this.#mapOf(found);
+    });
   }
 
   savepoint(): Savepoint {
@@ -179,20 +207,9 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     this.#core.buffer.revert(savepoint);
   }
 
-  async statement<T>(body: () => Promise<T> | T): Promise<T> {
-    this.#core.assertActive("begin a statement");
-    const { buffer } = this.#core;
-    const stage = buffer.stage();
-    try {
-      const result = await body();
-      this.#core.assertActive("end a statement");
-      buffer.release(stage);
-      return result;
-    } catch (error) {
-      // Whoever is over has nothing to undo.
-      if (this.#core.state.name === "active") buffer.cleanup(stage);
-      throw error;
-    }
+  statement<T>(body: () => Promise<T> | T): Promise<T> {
+    // It must be over before the commit, as every call must.
+    return this.#core.call({ name: "txn.statement", isUsers: true }, () => runStatement(this.#core, body));
   }
 
   sub<K2 extends KeyCodec<unknown> = K, V2 extends Codec<unknown> = V>(
@@ -202,9 +219,14 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return new TransactionView(this.#core, subCoding<K2, V2>(this.#coding, prefix, codecs));
   }
 
-  async commit(options?: CallOptions): Promise<CommitResult> {
-    checkCall(options, CALL_NAMES);
-    return await this.#core.commit(options);
+  // The very promise of the end: whoever waits for that as well leaves nothing unhandled here.
+  commit(options?: CallOptions): Promise<CommitResult> {
+    try {
+      checkCall(options, CALL_NAMES);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#core.commit(options);
   }
 
   async rollback(options?: CallOptions): Promise<void> {
@@ -238,9 +260,13 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     const core = this.#core;
     core.assertActive(name);
     const start = scanPagesOf(core, this.#coding.encodeRange(range), { name, options, isKeysOnly });
-    return new ScanResult(async function* (): AsyncGenerator<readonly T[], void, undefined> {
-      for await (const page of start()) yield page.map(decode);
-    });
+    return new TransactionScanResult(
+      core,
+      name,
+      async function* (): AsyncGenerator<readonly T[], void, undefined> {
+        for await (const page of start()) yield page.map(decode);
+      },
+    );
   }
 
   async #lock(
@@ -263,14 +289,9 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return await this.#core.run(name, call, (operation) => lockKeys(this.#core, request, operation));
   }
 
-  #flag(name: string, key: KeyIn<K>, change: FlagChange): void {
-    this.#core.assertActive(name);
-    this.#core.buffer.updateFlags(this.#keyOf(key), [change]);
-  }
-
   #keyOf(key: KeyIn<K>): Uint8Array {
     const encoded = this.#coding.encodeKey(key);
-    this.#core.assertKeySize(encoded);
+    assertKeySize(this.#core, encoded);
     return encoded;
   }
 

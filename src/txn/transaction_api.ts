@@ -68,29 +68,48 @@ export type Savepoint = BufferCheckpoint;
  */
 export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends Codec<unknown> = ByteValues>
   extends Reader<K, V>, AsyncDisposable {
-  /** The timestamp that it reads at, and by which stores know it. */
+  /**
+   * The timestamp that it reads at, and by which stores know it. (An attempt that `pessimisticAfter`
+   * made lock ahead reads at that later moment.)
+   */
   readonly startTs: Timestamp;
+  /** From when on its writes are visible; undefined until it is committed, and if there were none. */
+  readonly commitTs: Timestamp | undefined;
   /** Whether it locks keys before it is committed. */
   readonly mode: "optimistic" | "pessimistic";
   /** Where it is in its life. */
   readonly state: TransactionStateName;
+  /** Whether it has written and locked nothing so far: there would be nothing to commit. */
+  readonly isReadOnly: boolean;
+  /** Bytes of memory that its writes take; see `onMemoryChange`. */
+  readonly memoryBytes: number;
   /** Bytes of all keys and values that it has written. */
   readonly sizeBytes: number;
   /** Keys that it has written or locked. */
   readonly keyCount: number;
 
-  /** Writes a value, over any that is there. An empty value is a `RangeError`. */
+  /**
+   * Writes a value, over any that is there. An empty value is a `RangeError`, also one that a codec
+   * has made. A key that was inserted here before stays an insert, with the new value.
+   */
   put(key: KeyIn<K>, value: ValueIn<V>): void;
   /**
    * Writes a value for a key that must not exist. If it does, the commit, or a lock of the key, fails
-   * with `key-exists`; a key that this transaction has written fails at once.
+   * with `key-exists`; a key that this transaction has written fails at once. Over a delete of its own
+   * it is a put.
    */
   insert(key: KeyIn<K>, value: ValueIn<V>, options?: InsertOptions): void;
-  /** Removes a key, whether it is there or not. */
+  /**
+   * Removes a key, whether it is there or not. Of a key that was inserted here only the check stays
+   * that it did not exist.
+   */
   delete(key: KeyIn<K>): void;
-  /** Makes the commit fail with `assertion-failed` if a key that is written here does not exist before. */
+  /**
+   * Makes the commit fail with `assertion-failed` if a key that is written here does not exist before.
+   * What contradicts it is a `misuse` at once: the other assertion, or an insert.
+   */
   assertExists(key: KeyIn<K>): void;
-  /** Makes the commit fail with `assertion-failed` if a key that is written here exists before. */
+  /** Makes the commit fail with `assertion-failed` if a key that is written here exists before; see there. */
   assertNotExists(key: KeyIn<K>): void;
 
   /**

@@ -2,20 +2,20 @@
 // One transaction in bytes: its buffer, its locks, its state. What users see is in `transaction.ts`.
 
 import type { Operation } from "../async/operation.ts";
-import { shortKey } from "../bytes/hex.ts";
 import { TikvError } from "../errors.ts";
 import { eitherOf, runOperation } from "../plan/session.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
-import { KeyExistsError } from "../txn_errors.ts";
 import type { CommitInfo, TxnSettings } from "./begin_options.ts";
 import { WriteBuffer } from "./buffer.ts";
 import { commitTransaction } from "./committer.ts";
+import { startInBackground } from "./committer_background.ts";
 import { type CommitPath, CommitRun, type CommitterOptions, type TxnIdentity } from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { type FlagChange, hasFlag, KEY_FLAG } from "./key_flags.ts";
 import { PessimisticLocks } from "./pessimistic.ts";
 import * as states from "./state.ts";
-import type { TransactionState } from "./state.ts";
+import { overError, type TransactionState } from "./state.ts";
+import { type NotedCall, TransactionCalls } from "./transaction_calls.ts";
+import { lockKeys } from "./transaction_locks.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 import { type CommitPlan, planOf } from "./transaction_plan.ts";
 
@@ -41,15 +41,16 @@ export class TransactionCore {
   readonly settings: TxnSettings;
   readonly buffer: WriteBuffer;
   readonly locks: PessimisticLocks;
-  /** What was there when it began. */
-  readonly snapshot: SnapshotSource;
   readonly snapshotAt: (ts: Timestamp) => SnapshotSource;
   readonly #heartbeat: Heartbeat;
   readonly #defaults: CallOptions;
   readonly #over = new AbortController();
-  readonly #running = new Map<string, number>();
+  readonly #calls = new TransactionCalls();
+  #snapshot: SnapshotSource;
+  #readTs: Timestamp;
   #state: TransactionState = states.active();
   #run: CommitRun | undefined;
+  #isWatching = false;
   #ending: Promise<CommitResult> | undefined;
   #rollback: Promise<void> | undefined;
 
@@ -57,8 +58,14 @@ export class TransactionCore {
     this.txn = txn;
     this.settings = settings;
     this.snapshotAt = snapshotAt;
-    this.snapshot = snapshotAt(txn.startTs);
-    this.buffer = new WriteBuffer(settings.limits);
+    this.#readTs = txn.startTs;
+    this.#snapshot = snapshotAt(txn.startTs);
+    const { limits, onMemoryChange } = settings;
+    this.buffer = new WriteBuffer({
+      ...limits,
+      onMemoryChange: onMemoryChange &&
+        ((memoryBytes) => this.#tell("onMemoryChange", onMemoryChange, memoryBytes)),
+    });
     this.#heartbeat = new Heartbeat(txn);
     this.locks = new PessimisticLocks(txn, this.#heartbeat);
     this.#defaults = defaults;
@@ -68,21 +75,29 @@ export class TransactionCore {
     return this.#state;
   }
 
+  /** What was there at the moment that it reads. */
+  get snapshot(): SnapshotSource {
+    return this.#snapshot;
+  }
+
+  /** The moment that it reads: its start, unless it has locked keys ahead. */
+  get readTs(): Timestamp {
+    return this.#readTs;
+  }
+
+  /** Whether there is nothing of it that could be committed, now or later. */
+  get isUndone(): boolean {
+    return this.#state.name === "rolled-back" || this.#state.name === "rolling-back";
+  }
+
+  /** Whether nothing was written nor locked. */
+  get isReadOnly(): boolean {
+    return this.buffer.keyCount === 0 && this.locks.size === 0;
+  }
+
   /** Aborted when the transaction is over, with an error that says why. */
   get over(): AbortSignal {
     return this.#over.signal;
-  }
-
-  /** Refuses a key that no store takes. */
-  assertKeySize(key: Uint8Array): void {
-    const { settings } = this.txn.session;
-    const limit = settings.maxKeyBytes - (settings.apiVersion === "v2" ? KEYSPACE_PREFIX_BYTES : 0);
-    if (key.length <= limit) return;
-    const shown = shortKey(key, settings.revealKeys);
-    throw new TikvError(
-      "too-large",
-      `Cannot use key ${shown}: it has ${key.length} bytes, the limit is ${limit} ("maxKeyBytes")`,
-    );
   }
 
   /** Throws when the transaction is over, or about to be. */
@@ -97,48 +112,36 @@ export class TransactionCore {
     return { timeoutMs, signal: eitherOf(signal, this.#over.signal) };
   }
 
-  /** Does one awaited call. */
+  /** Begins a call that its user awaits. The commit refuses to go on while it runs. */
+  call<T>(call: NotedCall, work: () => Promise<T>): Promise<T> {
+    return this.#calls.begin(call, work);
+  }
+
+  /** Does one awaited call as an operation. */
   async run<T>(
     name: string,
     options: CallOptions | undefined,
     work: (operation: Operation) => Promise<T>,
   ): Promise<T> {
     this.assertActive(name);
+    this.#watchClosing();
     const start = { name, options, defaults: this.defaults };
-    return await this.track(name, () => runOperation(this.txn.session, start, work));
+    return await runOperation(this.txn.session, start, work);
   }
 
-  /** Awaits a part of a call. The commit refuses to go on while one runs. */
-  async track<T>(name: string, work: () => Promise<T>): Promise<T> {
-    this.#running.set(name, (this.#running.get(name) ?? 0) + 1);
-    try {
-      return await work();
-    } finally {
-      const rest = (this.#running.get(name) ?? 1) - 1;
-      if (rest > 0) this.#running.set(name, rest);
-      else this.#running.delete(name);
-    }
-  }
-
-  /** An insert: the key must not exist, here nor in the cluster. */
-  insert(key: Uint8Array, value: Uint8Array, { isLazy }: { readonly isLazy: boolean }): void {
-    this.assertActive("insert");
-    const pending = this.buffer.get(key);
-    if (pending?.kind === "value") {
-      throw new KeyExistsError("Cannot insert the key: this transaction has written it already", { key });
-    }
-    const flags = this.buffer.flags(key) ?? 0;
-    // Over its own delete it is a put: what the cluster has of the key is gone by then.
-    const isOverDelete = pending?.kind === "tombstone" && !hasFlag(flags, KEY_FLAG.presumeNotExists);
-    const held = this.locks.heldLock(key);
-    if (!isOverDelete && held?.exists === true) {
-      throw new KeyExistsError("Cannot insert the key: it exists, and is locked by this transaction", {
-        key,
-      });
-    }
-    const changes: FlagChange[] = isOverDelete ? [] : ["presume-not-exists", "newly-inserted"];
-    if (isLazy && !isOverDelete && held === undefined) changes.push("need-constraint-check");
-    this.buffer.put(key, value, changes);
+  /** Locks keys before anything is read, and reads from then on at the moment of the locks. */
+  async lockAhead(keys: readonly Uint8Array[], operation: Operation): Promise<void> {
+    this.#watchClosing();
+    const request = {
+      keys,
+      waitMs: Infinity,
+      isShared: false,
+      wants: "nothing",
+      onlyIfExists: false,
+    } as const;
+    await lockKeys(this, request, operation);
+    this.#readTs = this.locks.forUpdateTs as Timestamp;
+    this.#snapshot = this.snapshotAt(this.#readTs);
   }
 
   /** Commits, as one call of the user's. Called again it is the same commit. */
@@ -149,19 +152,20 @@ export class TransactionCore {
       );
   }
 
-  /** Commits as a step of an operation. */
-  commitWithin(operation: Operation): Promise<CommitResult> {
-    return this.#ending ?? this.#begin((work) => work(operation));
+  /** Ends the transaction as a body that is done wants it: by its own end, or with a commit. */
+  async finish(operation: Operation): Promise<void> {
+    this.#calls.forget();
+    if (this.#ending === undefined && this.#rollback !== undefined) return await this.#rollback;
+    await (this.#ending ?? this.#begin((work) => work(operation)));
   }
 
   /** Takes the locks away and forgets the writes. Called again it is the same rollback. */
   rollback(options?: CallOptions): Promise<void> {
     if (this.#rollback !== undefined) return this.#rollback;
-    try {
-      this.#move(states.rollingBack());
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    // A commit that has failed has done it already.
+    if (this.#state.name === "rolled-back") return Promise.resolve();
+    if (this.#state.name !== "active") return Promise.reject(overError("roll back", this.#state));
+    this.#move(states.rollingBack());
     const start = { name: "txn.rollback", options, defaults: this.#defaults };
     return this.#rollback = this.#release(
       (work) => runOperation(this.txn.session, start, work),
@@ -171,17 +175,27 @@ export class TransactionCore {
 
   /** Ends the transaction for a reason, within an operation that may be over itself. */
   async abandon(reason: unknown, operation: Operation): Promise<void> {
+    this.#calls.forget();
     if (this.#state.name === "committing") await this.#ending?.catch(() => {});
     if (this.#state.name !== "active") return await this.#rollback;
+    if (operation.deadline.isOver() || this.txn.session.closing.aborted) return this.fail(reason);
     this.#move(states.rollingBack(reason));
-    const isLate = operation.deadline.isOver() || this.txn.session.closing.aborted;
-    if (isLate) {
-      this.locks.releaseInBackground();
-      this.#move(states.rolledBack(reason));
-      return;
-    }
     this.#rollback = this.#release((work) => work(operation.fork({ keepsDoubt: true })), reason);
     await this.#rollback;
+  }
+
+  /** Ends the transaction for a reason at once; its locks are taken away in the background. */
+  fail(reason: unknown): void {
+    if (this.#state.name !== "active") return;
+    this.#move(states.rollingBack(reason));
+    this.#end();
+    if (this.locks.size > 0 || this.#calls.names.length > 0) {
+      startInBackground(this.txn, { kind: "release", budgetMs: ROLLBACK_MS }, async (operation) => {
+        await this.#calls.settled();
+        await this.locks.release(operation);
+      });
+    }
+    this.#move(states.rolledBack(reason));
   }
 
   /** At the end of a scope: what is not committed is rolled back, and nothing is thrown. */
@@ -195,18 +209,15 @@ export class TransactionCore {
   #begin(run: (work: (operation: Operation) => Promise<CommitResult>) => Promise<CommitResult>): Promise<
     CommitResult
   > {
-    const left = [...this.#running.keys()];
-    if (left.length > 0 && this.#state.name === "active") {
-      const names = left.map((name) => `"${name}"`).join(", ");
+    if (this.#state.name !== "active") return Promise.reject(overError("commit", this.#state));
+    const { names } = this.#calls;
+    if (names.length > 0) {
+      const left = names.map((name) => `"${name}"`).join(", ");
       return Promise.reject(
-        new TikvError("misuse", `Cannot commit: ${names} still runs, expected every call to be awaited`),
+        new TikvError("misuse", `Cannot commit: ${left} still runs, expected every call to be awaited`),
       );
     }
-    try {
-      this.#move(states.committing());
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    this.#move(states.committing());
     return this.#ending = this.#commit(run);
   }
 
@@ -230,7 +241,7 @@ export class TransactionCore {
       throw error;
     } finally {
       this.#heartbeat.stop();
-      this.#over.abort(overError("go on", this.#state));
+      this.#end();
     }
   }
 
@@ -244,10 +255,10 @@ export class TransactionCore {
     try {
       const { commitTs, path } = await commitTransaction(run, operation);
       this.locks.releaseDoubtful();
-      this.#tell(run, { commitTs, error: undefined });
+      this.#tellCommit(run, { commitTs, error: undefined });
       return { commitTs, path };
     } catch (error) {
-      this.#tell(run, { commitTs: undefined, error });
+      this.#tellCommit(run, { commitTs: undefined, error });
       throw error;
     }
   }
@@ -270,26 +281,27 @@ export class TransactionCore {
     };
   }
 
-  #tell(run: CommitRun, { commitTs, error }: Pick<CommitInfo, "commitTs" | "error">): void {
+  #tellCommit(run: CommitRun, { commitTs, error }: Pick<CommitInfo, "commitTs" | "error">): void {
     const { canUseAsyncCommit, canUseOnePc } = run.options;
     const { path, lag } = run;
+    this.#tell("onCommit", this.settings.onCommit, {
+      startTs: this.txn.startTs,
+      commitTs,
+      path,
+      hasAsyncFallback: canUseAsyncCommit && !run.usesAsyncCommit,
+      hasOnePcFallback: canUseOnePc && path !== "1pc",
+      lag,
+      error,
+    });
+  }
+
+  /** What the caller's callback throws turns nothing into an error that is none. */
+  #tell<T>(name: string, callback: ((value: T) => void) | undefined, value: T): void {
     try {
-      this.settings.onCommit?.({
-        startTs: this.txn.startTs,
-        commitTs,
-        path,
-        hasAsyncFallback: canUseAsyncCommit && !run.usesAsyncCommit,
-        hasOnePcFallback: canUseOnePc && path !== "1pc",
-        lag,
-        error,
-      });
+      callback?.(value);
     } catch (cause) {
-      // The caller's callback must not turn what is committed into an error.
-      this.txn.session.settings.observe({
-        type: "warning",
-        message: 'Ignored an error of "onCommit"',
-        cause,
-      });
+      const message = `Ignored an error of "${name}"`;
+      this.txn.session.settings.observe({ type: "warning", message, cause });
     }
   }
 
@@ -297,9 +309,13 @@ export class TransactionCore {
     run: (work: (operation: Operation) => Promise<void>) => Promise<void>,
     reason: unknown,
   ): Promise<void> {
-    this.#over.abort(overError("go on", this.#state));
+    this.#end();
     try {
-      await run((operation) => this.locks.release(operation));
+      // A lock that is still being taken is given back with the others.
+      await run(async (operation) => {
+        await operation.deadline.race(this.#calls.settled(), "wait for calls that go on");
+        await this.locks.release(operation);
+      });
     } catch (error) {
       // They go away by themselves when nobody keeps them alive.
       this.locks.releaseInBackground();
@@ -309,25 +325,26 @@ export class TransactionCore {
     this.#move(states.rolledBack(reason));
   }
 
+  /** Ends what runs and lets nothing begin any more. */
+  #end(): void {
+    this.#calls.forget();
+    this.#over.abort(overError("go on", this.#state));
+    if (this.#isWatching) this.txn.session.closing.removeEventListener("abort", this.#onClosing);
+  }
+
+  /** A client that is closed takes the locks of what is still going on away. */
+  #watchClosing(): void {
+    if (this.#isWatching || !this.settings.isPessimistic) return;
+    this.#isWatching = true;
+    this.txn.session.closing.addEventListener("abort", this.#onClosing);
+  }
+
+  readonly #onClosing = (): void => this.fail(this.txn.session.closing.reason);
+
   #move(state: TransactionState): void {
     this.#state = states.moveTransaction(this.#state, state);
   }
 }
 
-/** Why a transaction cannot be used. */
-function overError(what: string, state: TransactionState): TikvError<"misuse"> {
-  const cause = "cause" in state ? state.cause : undefined;
-  return new TikvError("misuse", `Cannot ${what}: the transaction ${WHY[state.name]}`, { cause });
-}
-
-const WHY: Readonly<Record<TransactionState["name"], string>> = {
-  "active": "goes on",
-  "committing": "is being committed",
-  "committed": "was committed",
-  "undetermined": "was committed, or not: the answer was lost",
-  "rolling-back": "is being rolled back",
-  "rolled-back": "was rolled back",
-};
-
-// API version 2: a byte for the mode and three for the keyspace.
-const KEYSPACE_PREFIX_BYTES = 4;
+/** client-go's `PessimisticRollback` budget. */
+const ROLLBACK_MS = 20_000;

@@ -32,7 +32,7 @@ export interface CommitPlan {
 
 /**
  * Plans the commit; undefined when there is nothing to commit. A pessimistic transaction locks here
- * what it has written without a lock: as of its start, so that whoever wrote in between is noticed.
+ * what it has written without a lock: as of its reads, so that whoever wrote in between is noticed.
  */
 export async function planOf(core: TransactionCore, operation: Operation): Promise<CommitPlan | undefined> {
   const { isPessimistic } = core.settings;
@@ -88,7 +88,7 @@ interface MissingLocks {
 }
 
 async function lockMissing(core: TransactionCore, { filtered, operation }: MissingLocks): Promise<void> {
-  const { buffer, locks, txn } = core;
+  const { buffer, locks } = core;
   const targets: LockTarget[] = [];
   for (const entry of buffer.entries()) {
     const facts = factsOf(core, entry, filtered);
@@ -98,7 +98,7 @@ async function lockMissing(core: TransactionCore, { filtered, operation }: Missi
     targets.push({ key: entry.key, shouldNotExist });
   }
   const locked = await locks.lock(targets, {
-    forUpdateTs: txn.startTs,
+    forUpdateTs: core.readTs,
     waitMs: Infinity,
     returnsValues: false,
     checksExistence: true,

@@ -4,6 +4,7 @@
 import { EMPTY } from "../bytes/concat.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { keyAfter, type KeyRange } from "../bytes/key_range.ts";
+import { ScanResult } from "../plan/scan_result.ts";
 import { eitherOf, startOperation } from "../plan/session.ts";
 import type { Entry } from "../types.ts";
 import type { BufferEntry, BufferView } from "./pending_write.ts";
@@ -17,6 +18,26 @@ export interface TransactionScan {
   readonly name: string;
   readonly options: ReadScanOptions | undefined;
   readonly isKeysOnly: boolean;
+}
+
+/** What a scan of a transaction finds. Reading all of it is one call, which has to be awaited. */
+export class TransactionScanResult<T> extends ScanResult<T> {
+  readonly #core: TransactionCore;
+  readonly #name: string;
+
+  constructor(
+    core: TransactionCore,
+    name: string,
+    start: () => AsyncGenerator<readonly T[], void, undefined>,
+  ) {
+    super(start);
+    this.#core = core;
+    this.#name = name;
+  }
+
+  override toArray(): Promise<T[]> {
+    return this.#core.call({ name: this.#name }, () => super.toArray());
+  }
 }
 
 /** Checks a scan at once; what it returns begins one pass over the range. */
@@ -67,7 +88,7 @@ async function* unionPages(
     try {
       for (;;) {
         core.assertActive(scan.name);
-        const { done, value: page } = await core.track(scan.name, () => pages.next());
+        const { done, value: page } = await core.call({ name: scan.name }, () => pages.next());
         // Behind the last key of a page there may be more; behind the last page there is not, unless
         // the limit ended it.
         const last: Uint8Array | undefined = done === true ? undefined : page.at(-1)?.key;
