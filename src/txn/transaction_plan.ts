@@ -92,9 +92,11 @@ async function lockMissing(core: TransactionCore, { filtered, operation }: Missi
   const targets: LockTarget[] = [];
   for (const entry of buffer.entries()) {
     const facts = factsOf(core, entry, filtered);
-    // What is not written needs no lock, and what the prewrite checks has none.
-    if (facts.lock !== "none" || opOf(facts) === undefined || checkOf(facts) !== "none") continue;
     const shouldNotExist = hasFlag(entry.flags, KEY_FLAG.presumeNotExists);
+    // What is not written needs no lock, and what the prewrite checks has none. An insert that was
+    // deleted again still has to find out that it was allowed to be one.
+    const isOwed = opOf(facts) !== undefined || (shouldNotExist && !facts.isFiltered);
+    if (facts.lock !== "none" || !isOwed || checkOf(facts) !== "none") continue;
     targets.push({ key: entry.key, shouldNotExist });
   }
   const locked = await locks.lock(targets, {

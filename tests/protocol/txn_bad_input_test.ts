@@ -396,8 +396,12 @@ test("[TXN-004] options that are wrong are refused with their name, before anyth
   for (const [wrong, expected] of [[types, TypeError], [ranges, RangeError]] as const) {
     for (const options of wrong) {
       const name = Object.keys(options)[0] ?? "";
-      for (const begun of [client.begin(options), client.transaction(() => {}, options)]) {
-        await assert.rejects(run(begun as Promise<unknown>), (error) => {
+      const calls: (() => Promise<unknown>)[] = [
+        () => client.begin(options),
+        () => client.transaction(() => {}, options),
+      ];
+      for (const call of calls) {
+        await assert.rejects(run(call()), (error) => {
           // A transaction that is run again has no timestamp of the caller's.
           if (name !== "startTs") assert.ok(error instanceof expected, `${name}: ${error}`);
           return error instanceof Error && error.message.includes(name);
