@@ -50,12 +50,12 @@ export async function startScene(
     calls,
     open,
     run: (promise) => clock.run(promise),
-    async valueOf(key) {
+    async valueOf(key): Promise<string | undefined> {
       const snapshot = await clock.run(reader.snapshot());
       const value = await clock.run(snapshot.get(key, { timeoutMs: 60_000 }));
       return value === undefined ? undefined : new TextDecoder().decode(value);
     },
-    async lockedKeys() {
+    async lockedKeys(): Promise<string[]> {
       const plan = reader.plan(Kv.kvScanLock, { maxVersion: 0x7fff_ffff_ffff_ffffn, limit: 1_000 });
       const replies = await clock.run(
         plan.toRegionsOf({}, ({ start, end }) => ({ startKey: start, endKey: end })).retryRegionErrors()
@@ -63,7 +63,7 @@ export async function startScene(
       );
       return replies.flatMap(({ locks }) => locks.map(({ key }) => new TextDecoder().decode(key))).sort();
     },
-    async [Symbol.asyncDispose]() {
+    async [Symbol.asyncDispose](): Promise<void> {
       for (const one of opened) await clock.run(one.close());
       await cluster.close();
     },

@@ -18,6 +18,11 @@ function conflict(key: string): WriteConflictError {
   return new WriteConflictError("conflict", { key: utf8Encode(key), ...facts });
 }
 
+interface OwnOptions extends Partial<RunOptions<number>> {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
 interface Scene {
   readonly clock: ManualClock;
   /** The plans of the attempts so far. */
@@ -25,10 +30,7 @@ interface Scene {
   /** What was done to the attempts, in order. */
   readonly steps: string[];
   readonly retries: string[];
-  run<T>(
-    body: (attempt: number) => Promise<T> | T,
-    own?: Partial<RunOptions<number>> & { readonly timeoutMs?: number; readonly signal?: AbortSignal },
-  ): Promise<T>;
+  run<T>(body: (attempt: number) => Promise<T> | T, own?: OwnOptions): Promise<T>;
 }
 
 function scene(
@@ -42,7 +44,10 @@ function scene(
     plans,
     steps,
     retries,
-    run(body, { timeoutMs = 10_000, signal, ...own } = {}) {
+    run<T>(
+      body: (attempt: number) => Promise<T> | T,
+      { timeoutMs = 10_000, signal, ...own }: OwnOptions = {},
+    ): Promise<T> {
       const deadline = Deadline.after(clock, timeoutMs, signal);
       const operation = new Operation("transaction", { deadline, environment });
       return clock.run(runTransaction(body, {
