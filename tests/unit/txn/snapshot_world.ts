@@ -28,9 +28,9 @@ export interface LeftBehind {
   readonly primary?: string;
   /** Default: 3000. */
   readonly ttlMs?: bigint;
-  readonly txnSize?: bigint;
+  readonly txnSize?: bigint | undefined;
   /** Makes it an async commit. */
-  readonly secondaries?: readonly string[];
+  readonly secondaries?: readonly string[] | undefined;
   readonly minCommitTs?: bigint;
 }
 
