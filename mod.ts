@@ -120,6 +120,9 @@ export type {
   ReplicaRead,
   ReplicaReadOptions,
   RequestTally,
+  ResolvedLocks,
+  ResolveLocksOptions,
+  ResolvingLock,
   ResourceTagger,
   Savepoint,
   ScanTally,
@@ -138,6 +141,8 @@ export { logicalOf, physicalMsOf, timestampOf } from "./src/types.ts";
 export { VERSION } from "./src/version.ts";
 
 // What authors of libraries on top need.
+export { compareBytes } from "./src/bytes/compare.ts";
+export { keyAfter, prefixEnd } from "./src/bytes/key_range.ts";
 export type { BoundsInput, KeyRange, PrefixInput, RangeInput } from "./src/bytes/key_range.ts";
 export { KeyMap, KeySet } from "./src/bytes/key_map.ts";
 export type { KeyArgument, ReadonlyKeyMap } from "./src/bytes/key_map.ts";

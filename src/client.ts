@@ -19,6 +19,7 @@ import { resolveSettings } from "./settings.ts";
 import { splitTikvUrl } from "./tikv_url.ts";
 import { type TransactionOptions, Transactions } from "./txn/begin.ts";
 import type { BeginOptions } from "./txn/begin_options.ts";
+import { createLocks, type Locks } from "./txn/locks.ts";
 import { openSnapshot, type Snapshot } from "./txn/snapshot.ts";
 import type { SnapshotOptions } from "./txn/snapshot_options.ts";
 import type { Transaction } from "./txn/transaction_api.ts";
@@ -56,6 +57,12 @@ export interface Client extends AsyncDisposable {
    * `mode`, or of what it has used first.
    */
   readonly pd: Pd;
+  /**
+   * Locks of transactions: who waits for them, and what became of their owners. For tools.
+   *
+   * @experimental
+   */
+  readonly locks: Locks;
   /** Identifies the cluster; the same for its whole life. */
   readonly clusterId: bigint;
   /** Tells whether {@linkcode Client.close} was called. */
@@ -115,7 +122,8 @@ export interface Client extends AsyncDisposable {
 
   /**
    * The data at one moment, to be read as often as needed. `signal` and `timeoutMs` hold for this call
-   * and are the defaults of those that follow. Costs one timestamp, or nothing when one is given.
+   * and are the defaults of those that follow. Costs one timestamp, or nothing when one is given that
+   * this client has seen before.
    *
    * @example Two reads of one moment
    * ```ts
@@ -218,6 +226,10 @@ class ConnectedClient implements Client {
 
   get pd(): Pd {
     return this.#parts.pd();
+  }
+
+  get locks(): Locks {
+    return createLocks(this.#parts.txn(), this.#defaults);
   }
 
   get clusterId(): bigint {

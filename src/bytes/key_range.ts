@@ -104,7 +104,24 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array {
   return end;
 }
 
-/** The key right after this one: nothing fits between them. */
+/**
+ * The key right after this one: nothing fits between them.
+ *
+ * @example Go on behind the last key that was read
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { keyAfter } from "@tikv/client";
+ *
+ * await client.transaction((txn) => {
+ *   for (const key of ["a", "b", "c"]) txn.put(key, "1");
+ * });
+ * const snapshot = await client.snapshot();
+ * const first = await snapshot.scanKeys({ start: "a" }, { limit: 2 }).toArray();
+ * const last = first.at(-1) ?? new Uint8Array(0);
+ * const rest = await snapshot.scanKeys({ start: keyAfter(last) }).toArray();
+ * assert.deepEqual(rest, [new TextEncoder().encode("c")]);
+ * ```
+ */
 export function keyAfter(key: Uint8Array): Uint8Array {
   const next = new Uint8Array(key.length + 1);
   next.set(key);

@@ -29,6 +29,8 @@ export type { TransactionOptions } from "./begin.ts";
 export type { BeginOptions, CommitInfo, CommitWaitOptions, PlannedWrite } from "./begin_options.ts";
 export type { BackgroundTask } from "./committer_background.ts";
 export type { CommitLag, CommitPath } from "./committer_run.ts";
+export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./locks.ts";
+export type { ResolvingLock } from "./lock_registry.ts";
 export { ReadDetails } from "./read_details.ts";
 export type { PoolTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
 export type { ReplicaRead, ReplicaReadOptions } from "./read_route.ts";

@@ -8,7 +8,7 @@ import { keys } from "../../helpers/arbitrary_keys.ts";
 
 const b = (...bytes: number[]) => Uint8Array.from(bytes);
 
-test("compareBytes() orders unsigned bytes, a prefix first", () => {
+test("[TXN-156] compareBytes() orders unsigned bytes, a prefix first", () => {
   const sorted = [b(), b(0), b(0, 0), b(0, 255), b(1), b(127), b(128), b(255), b(255, 0), b(255, 255)];
   for (const [i, left] of sorted.entries()) {
     for (const [j, right] of sorted.entries()) {

@@ -81,7 +81,7 @@ test("toRange() refuses what is no range with a TypeError", () => {
   }
 });
 
-test("prefixEnd() is the first key after all keys with the prefix, and empty when there is none", () => {
+test("[TXN-156] prefixEnd() is the first key after all keys with the prefix, and empty when there is none", () => {
   assert.deepEqual(prefixEnd(b(1, 2)), b(1, 3));
   assert.deepEqual(prefixEnd(b(1, 0xff, 0xff)), b(2));
   assert.deepEqual(prefixEnd(b(0xff, 0xff)), EMPTY);
@@ -91,7 +91,7 @@ test("prefixEnd() is the first key after all keys with the prefix, and empty whe
   assert.deepEqual(prefix, b(1, 2));
 });
 
-test("keyAfter() leaves no room for a key in between", () => {
+test("[TXN-156] keyAfter() leaves no room for a key in between", () => {
   fc.assert(fc.property(near(), near(), (key, other) => {
     const next = keyAfter(key);
     assert.ok(compareBytes(key, next) < 0);
