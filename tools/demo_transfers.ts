@@ -8,7 +8,7 @@ import { fault, Playground } from "../src/playground/mod.ts";
 import { SeededRandom } from "../src/testing/mod.ts";
 import type { Report } from "./demo_report.ts";
 
-const ACCOUNTS = 40;
+const ACCOUNTS = 200;
 const START = 100n;
 const WORKERS = 16;
 const TRANSFERS = 40;
