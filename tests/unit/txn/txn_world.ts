@@ -3,8 +3,12 @@
 
 import { assemble, type ClientParts } from "../../../src/client/parts.ts";
 import { Deadline } from "../../../src/async/deadline.ts";
+import { Operation } from "../../../src/async/operation.ts";
+import { utf8Decode } from "../../../src/bytes/utf8.ts";
+import { sendToKey } from "../../../src/plan/dispatch.ts";
 import { Playground, type PlaygroundOptions } from "../../../src/playground/mod.ts";
 import type { ClientOptions } from "../../../src/client_options.ts";
+import { COMMANDS } from "../../../src/rpc/commands.ts";
 import { resolveSettings } from "../../../src/settings.ts";
 import { ManualClock } from "../../../src/testing/mod.ts";
 import { Transactions } from "../../../src/txn/begin.ts";
@@ -35,4 +39,28 @@ export async function startWorld(options: PlaygroundOptions = {}): Promise<World
       await cluster.close();
     },
   };
+}
+
+/** The keys of a world that are locked, in their order, as a client of it sees them. */
+export async function lockedKeys({ clock }: Pick<World, "clock">, parts: ClientParts): Promise<string[]> {
+  const { session } = parts.txn();
+  const { routing, settings } = session;
+  const { environment, observe: observer } = settings;
+  const deadline = Deadline.after(clock, 60_000);
+  const operation = new Operation("test", { deadline, environment, observer });
+  const keys: string[] = [];
+  let start: Uint8Array = new Uint8Array(0);
+  do {
+    const region = await clock.run(routing.regions.locate(start, operation));
+    const request = routing.sender.request(COMMANDS.KvScanLock, {
+      maxVersion: 0x7fff_ffff_ffff_ffffn,
+      startKey: region.start,
+      endKey: region.end,
+      limit: 1_000,
+    });
+    const reply = await clock.run(sendToKey(routing, region.start, { request, operation }));
+    keys.push(...reply.locks.map(({ key }) => utf8Decode(key)));
+    start = region.end;
+  } while (start.length > 0);
+  return keys;
 }
