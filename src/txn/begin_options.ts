@@ -224,7 +224,7 @@ export function checkBeginOptions(
     startTs: checkTs("startTs", options.startTs),
     commit: oneOf("commit", options.commit ?? "auto", COMMITS),
     isCausal: checkBoolean("causalConsistency", options.causalConsistency ?? false),
-    commitWait: checkCommitWait(options.commitWait),
+    commitWait: options.commitWait === undefined ? undefined : checkCommitWait(options.commitWait),
     acceptsCommitTs: options.acceptsCommitTs,
     checkSchema: options.checkSchema,
     filter: options.filter,
@@ -269,8 +269,8 @@ function usedOf(fields: ContextFields): ContextFields | undefined {
   return isUsed ? fields : undefined;
 }
 
-function checkCommitWait(wait: CommitWaitOptions | undefined): CommitWait | undefined {
-  if (wait === undefined) return undefined;
+/** Checks and completes what the commit has to wait for. */
+export function checkCommitWait(wait: CommitWaitOptions): CommitWait {
   checkNames('"commitWait"', wait, WAIT_NAMES);
   const untilTs = checkTs("commitWait.untilTs", wait.untilTs);
   if (untilTs === undefined) throw new TypeError('Cannot use "commitWait": expected "untilTs" in it');

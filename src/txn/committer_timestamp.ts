@@ -49,15 +49,18 @@ async function timestampAfterWait(run: CommitRun, operation: Operation): Promise
   const first = await oracle.timestamp(operation);
   if (commitWait === undefined || first > commitWait.untilTs) return first;
   const { untilTs, timeoutMs } = commitWait;
-  const lagMs = physicalMsOf(untilTs) - physicalMsOf(first);
+  let lagMs = physicalMsOf(untilTs) - physicalMsOf(first);
   if (timeoutMs <= 0 || lagMs > timeoutMs) throw lagError(lagMs);
   const part = operation.fork({ deadline: operation.deadline.within(timeoutMs) });
   try {
     for (let retries = 1;; retries++) {
-      await part.backoffs.wait("commitTSLag", lagError(lagMs));
+      // The last wait ends right before the time is over.
+      const maxMs = Math.max(1, Math.min(lagMs + 1, part.deadline.remainingMs() - 1));
+      await part.backoffs.wait("commitTSLag", lagError(lagMs), { maxMs });
       const next = await oracle.timestamp(part);
       run.lag = { firstTs: first, retries, waitedMs: part.backoffs.totalWaitMs };
       if (next > untilTs) return next;
+      lagMs = physicalMsOf(untilTs) - physicalMsOf(next);
     }
   } finally {
     operation.join(part);

@@ -21,6 +21,7 @@ import {
 import { checkBoolean, checkNames, checkNumber } from "../options.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry, Timestamp } from "../types.ts";
+import { checkCommitWait } from "./begin_options.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import type { TransactionStateName } from "./state.ts";
 import type {
@@ -219,6 +220,12 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return new TransactionView(this.#core, subCoding<K2, V2>(this.#coding, prefix, codecs));
   }
 
+  commitAfter(ts: Timestamp, options: { readonly timeoutMs?: number | undefined } = {}): void {
+    this.#core.assertActive("set when it commits");
+    checkNames("the options of the commit", options, WAIT_NAMES);
+    this.#core.commitAfter(checkCommitWait({ untilTs: ts, timeoutMs: options.timeoutMs }), options.timeoutMs);
+  }
+
   // The very promise of the end: whoever waits for that as well leaves nothing unhandled here.
   commit(options?: CallOptions): Promise<CommitResult> {
     try {
@@ -312,6 +319,7 @@ function checkCall(options: CallOptions | undefined, names: ReadonlySet<string>)
   if (options !== undefined) checkNames("the options of the call", options, names);
 }
 
+const WAIT_NAMES: ReadonlySet<string> = new Set(["timeoutMs"]);
 const INSERT_NAMES: ReadonlySet<string> = new Set(["lazy"]);
 const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const LOCK_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "waitMs", "shared"]);

@@ -162,6 +162,11 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
   ): Transaction<K2, V2>;
 
   /**
+   * Makes the commit wait until its timestamp is above one that came from elsewhere, as the option
+   * `commitWait` does. Of several timestamps the largest counts, and of several limits the last.
+   */
+  commitAfter(ts: Timestamp, options?: { readonly timeoutMs?: number | undefined }): void;
+  /**
    * Commits. It resolves when the writes are visible to everybody who begins afterwards. Called again
    * it is the same commit.
    *

@@ -9,7 +9,13 @@ import type { CommitInfo, TxnSettings } from "./begin_options.ts";
 import { WriteBuffer } from "./buffer.ts";
 import { commitTransaction } from "./committer.ts";
 import { startInBackground } from "./committer_background.ts";
-import { type CommitPath, CommitRun, type CommitterOptions, type TxnIdentity } from "./committer_run.ts";
+import {
+  type CommitPath,
+  CommitRun,
+  type CommitterOptions,
+  type CommitWait,
+  type TxnIdentity,
+} from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { PessimisticLocks } from "./pessimistic.ts";
 import * as states from "./state.ts";
@@ -51,6 +57,7 @@ export class TransactionCore {
   #state: TransactionState = states.active();
   #run: CommitRun | undefined;
   #isWatching = false;
+  #commitWait: CommitWait | undefined;
   #ending: Promise<CommitResult> | undefined;
   #rollback: Promise<void> | undefined;
 
@@ -69,6 +76,7 @@ export class TransactionCore {
     this.#heartbeat = new Heartbeat(txn);
     this.locks = new PessimisticLocks(txn, this.#heartbeat);
     this.#defaults = defaults;
+    this.#commitWait = settings.commitWait;
   }
 
   get state(): TransactionState {
@@ -142,6 +150,15 @@ export class TransactionCore {
     await lockKeys(this, request, operation);
     this.#readTs = this.locks.forUpdateTs as Timestamp;
     this.#snapshot = this.snapshotAt(this.#readTs);
+  }
+
+  /** Adds to what the commit has to wait for; `timeoutMs` is what the caller gave for it. */
+  commitAfter(wait: CommitWait, timeoutMs: number | undefined): void {
+    const before = this.#commitWait ?? wait;
+    this.#commitWait = {
+      untilTs: wait.untilTs > before.untilTs ? wait.untilTs : before.untilTs,
+      timeoutMs: timeoutMs ?? before.timeoutMs,
+    };
   }
 
   /** Commits, as one call of the user's. Called again it is the same commit. */
@@ -264,7 +281,7 @@ export class TransactionCore {
   }
 
   #committerOptions(plan: CommitPlan): CommitterOptions {
-    const { isPessimistic, isCausal, commitWait, acceptsCommitTs, checkSchema, failsOnLock, assertionLevel } =
+    const { isPessimistic, isCausal, acceptsCommitTs, checkSchema, failsOnLock, assertionLevel } =
       this.settings;
     return {
       txn: this.txn,
@@ -273,7 +290,7 @@ export class TransactionCore {
       forUpdateTs: isPessimistic ? this.locks.forUpdateTs : 0n,
       assertionLevel,
       isCausal,
-      commitWait,
+      commitWait: this.#commitWait,
       acceptsCommitTs,
       checkSchema,
       failsOnLock,

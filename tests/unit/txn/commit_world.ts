@@ -14,6 +14,7 @@ import type {
   TxnHeartBeatRequest,
 } from "../../../gen/kvrpcpb_pb.ts";
 import { BatchCommandsRequestSchema, Tikv } from "../../../gen/tikvpb_pb.ts";
+import { decodeBytes } from "../../../src/bytes/memcomparable.ts";
 import { utf8Decode } from "../../../src/bytes/utf8.ts";
 import type { ClientOptions } from "../../../src/client_options.ts";
 import type { FaultEffect, FaultMatch, FaultRule, PlaygroundOptions } from "../../../src/playground/mod.ts";
@@ -22,7 +23,8 @@ import { Transactions } from "../../../src/txn/begin.ts";
 import type { BeginOptions } from "../../../src/txn/begin_options.ts";
 import type { CommitLimits } from "../../../src/txn/commit_limits.ts";
 import type { Transaction } from "../../../src/txn/transaction_api.ts";
-import type { CallOptions } from "../../../src/types.ts";
+import type { Oracle } from "../../../src/txn/txn_session.ts";
+import type { CallOptions, Timestamp } from "../../../src/types.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";
 
 interface Bodies {
@@ -57,12 +59,25 @@ export class CommitWorld implements AsyncDisposable {
   readonly world: SnapshotWorld;
   readonly txns: Transactions;
   readonly #sent: Sent[];
+  /** Changes what transactions get as a timestamp. */
+  mapTimestamp: (ts: Timestamp) => Timestamp = (ts) => ts;
+  #timestamps = 0;
 
   private constructor(world: SnapshotWorld, sent: Sent[], { limits, defaults = {} }: CommitWorldOptions) {
     this.world = world;
     this.#sent = sent;
     const parts = world.snapshotParts;
-    const session = { ...world.session, limits };
+    const { oracle } = world.session;
+    const counting: Oracle = {
+      timestamp: async (operation) => {
+        this.#timestamps++;
+        return this.mapTimestamp(await oracle.timestamp(operation));
+      },
+      get latest() {
+        return oracle.latest;
+      },
+    };
+    const session = { ...world.session, limits, oracle: counting };
     this.txns = new Transactions({ ...parts, session }, defaults);
   }
 
@@ -122,6 +137,18 @@ export class CommitWorld implements AsyncDisposable {
 
   contexts<N extends keyof Bodies>(name: N): Context[] {
     return this.bodies(name).map(({ context }) => context as Context);
+  }
+
+  /** Timestamps that its transactions have asked for. */
+  timestamps(): number {
+    return this.#timestamps;
+  }
+
+  /** The first keys of all regions. */
+  regionStarts(): string[] {
+    return this.cluster.regions().map(({ start }) =>
+      start.length === 0 ? "" : utf8Decode(decodeBytes(start))
+    );
   }
 
   /** The names of everything that was sent, in order. */
