@@ -181,10 +181,12 @@ export class SnapshotWorld implements AsyncDisposable {
     const { regions } = this.session.routing;
     const operation = this.operation();
     let start: Uint8Array = new Uint8Array(0);
+    // Not more than now: the store does not let anybody commit by itself up to it any more.
+    const maxVersion = await this.ts();
     do {
       const region = await this.run(regions.locate(start, operation));
       const request = this.session.routing.sender.request(COMMANDS.KvScanLock, {
-        maxVersion: 0x7fff_ffff_ffff_ffffn,
+        maxVersion,
         startKey: region.start,
         endKey: region.end,
         limit: 1_000,
