@@ -64,6 +64,8 @@ function held(key: string, lockVersion: bigint, init: LockInit = {}): LockInfo {
 
 interface Row {
   readonly what: string;
+  /** Of the inventory, besides those that all rows have. */
+  readonly ids?: string;
   readonly lock: LockInfo;
   /** Of the primary, one after the other; the last one for ever. */
   readonly answers: readonly unknown[];
@@ -79,6 +81,7 @@ interface Row {
 const ROWS: readonly Row[] = [
   {
     what: "missing, the lock's time is up: asked again, with the order to leave a rollback",
+    ids: "[TXN-162] [T-24]",
     lock: lockOf(OLD),
     answers: [MISSING, NEVER_THERE],
     requests: ["ask p now", "ask p now, roll back", "resolve s as rolled back"],
@@ -86,6 +89,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "missing, the lock's time is up, pessimistic: released, and no end of the transaction",
+    ids: "[TXN-162] [T-24] [TXN-167] [T-26]",
     lock: lockOf({ ...OLD, ...PESSIMISTIC }),
     answers: [MISSING, NOTHING_DONE],
     requests: ["ask p now, pessimistic", "ask p now, roll back, pessimistic", "release s at +5"],
@@ -93,6 +97,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "missing, pessimistic: the lock's own time is waited for",
+    ids: "[TXN-162] [T-24] [TXN-167]",
     lock: lockOf(PESSIMISTIC),
     answers: [MISSING],
     requests: ["ask p now, pessimistic"],
@@ -100,6 +105,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "missing, prewritten: asked again after a short wait, until it is there",
+    ids: "[TXN-162] [T-24]",
     lock: lockOf(),
     answers: [MISSING, MISSING, COMMITTED],
     requests: ["ask p now", "ask p now", "ask p now", "resolve s as committed"],
@@ -107,6 +113,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "another primary, pessimistic: the lock is released, the transaction is left alone",
+    ids: "[TXN-167] [T-26] [T-25]",
     lock: lockOf(PESSIMISTIC),
     answers: [MISMATCH],
     requests: ["ask p now, pessimistic", "release s at +5"],
@@ -114,6 +121,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "another primary, prewritten: TiKV does not do that",
+    ids: "[T-25]",
     lock: lockOf(),
     answers: [MISMATCH],
     requests: ["ask p now"],
@@ -121,6 +129,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive: the primary's time is waited for, not the lock's",
+    ids: "[T-77]",
     lock: lockOf({ lockTtl: 1n }),
     answers: [alive(5_000n)],
     requests: ["ask p now"],
@@ -128,6 +137,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive and pushed behind the reader: looked past",
+    ids: "[TXN-149]",
     lock: lockOf(),
     answers: [alive(5_000n, {}, Action.MinCommitTSPushed)],
     requests: ["ask p now"],
@@ -143,6 +153,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its time is not up: waited for",
+    ids: "[TXN-165]",
     lock: lockOf(),
     answers: [asyncPrimary(LOCK_TS)],
     requests: ["ask p now"],
@@ -150,6 +161,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its time is up, all keys there: committed at the largest demand",
+    ids: "[TXN-165]",
     lock: lockOf(OLD),
     answers: [asyncPrimary(OLD_TS)],
     secondaries: { ...NOTHING, locks: [held("s", OLD_TS), held("t", OLD_TS)], commitTs: 0n },
@@ -158,6 +170,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its time is up, a key lacks: rolled back",
+    ids: "[TXN-165]",
     lock: lockOf(OLD),
     answers: [asyncPrimary(OLD_TS)],
     secondaries: { ...NOTHING, locks: [held("s", OLD_TS)], commitTs: 0n },
@@ -166,6 +179,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its time is up, a key is committed already: committed as that one",
+    ids: "[TXN-165]",
     lock: lockOf(OLD),
     answers: [asyncPrimary(OLD_TS)],
     secondaries: { ...NOTHING, locks: [held("s", OLD_TS)], commitTs: OLD_TS + 12n },
@@ -174,6 +188,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its time is up, one lock is none of that: the primary alone decides",
+    ids: "[TXN-165] [T-28]",
     lock: lockOf(OLD),
     answers: [asyncPrimary(OLD_TS), ROLLED_BACK],
     secondaries: {
@@ -186,6 +201,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "alive, async commit, its keys contradict each other: nobody is told anything",
+    ids: "[TXN-165]",
     lock: lockOf(OLD),
     answers: [asyncPrimary(OLD_TS)],
     secondaries: { ...NOTHING, locks: [held("s", OLD_TS)], commitTs: OLD_TS + 8n },
@@ -194,6 +210,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed before the read: looked through",
+    ids: "[TXN-149]",
     lock: lockOf(),
     answers: [COMMITTED],
     requests: ["ask p now", "resolve s as committed"],
@@ -201,6 +218,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed after the read: looked past",
+    ids: "[TXN-149]",
     lock: lockOf(),
     answers: [{ ...COMMITTED, commitVersion: READ_TS + 1n }],
     requests: ["ask p now", "resolve s as committed at 501"],
@@ -208,6 +226,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed, a large transaction: all of its locks in the region",
+    ids: "[T-76]",
     lock: lockOf({ txnSize: 512n }),
     answers: [COMMITTED],
     requests: ["ask p now", "resolve region as committed"],
@@ -215,6 +234,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed, a large transaction, one key read: that key",
+    ids: "[T-76]",
     lock: lockOf({ txnSize: MAX_TS }),
     answers: [COMMITTED],
     options: { isLite: true },
@@ -230,6 +250,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed, a large transaction met at its primary: the rest of the region is resolved",
+    ids: "[T-76]",
     lock: lockOf({ key: bytes("p"), txnSize: 600n }),
     answers: [COMMITTED],
     requests: ["ask p now", "resolve region as committed"],
@@ -244,6 +265,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "only released, but prewritten: TiKV does not answer so",
+    ids: "[T-26]",
     lock: lockOf(),
     answers: [RELEASED],
     requests: ["ask p now"],
@@ -251,6 +273,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "only released, pessimistic: released, and nothing is concluded",
+    ids: "[TXN-167] [T-26]",
     lock: lockOf(PESSIMISTIC),
     answers: [RELEASED],
     requests: ["ask p now, pessimistic", "release s at +5"],
@@ -258,6 +281,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "committed, pessimistic: the lock was none of its writes",
+    ids: "[TXN-167]",
     lock: lockOf(PESSIMISTIC),
     answers: [COMMITTED],
     options: { mode: "write" },
@@ -266,6 +290,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "rolled back, pessimistic, without a timestamp of its own: all that there is",
+    ids: "[TXN-167] [T-27]",
     lock: lockOf({ ...PESSIMISTIC, lockForUpdateTs: 0n }),
     answers: [ROLLED_BACK],
     requests: ["ask p now, pessimistic", "release s at the end of time"],
@@ -273,6 +298,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "rolled back, pessimistic, all that the region has",
+    ids: "[TXN-167]",
     lock: lockOf(PESSIMISTIC),
     answers: [ROLLED_BACK],
     options: { mode: "write", releasesRegion: true },
@@ -281,6 +307,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "pessimistic and its primary: the question has released it",
+    ids: "[TXN-167] [T-26]",
     lock: lockOf({ ...PESSIMISTIC, key: bytes("p") }),
     answers: [RELEASED],
     requests: ["ask p now, pessimistic"],
@@ -288,6 +315,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "shared, pessimistic: as any other of that kind",
+    ids: "[TXN-167]",
     lock: lockOf({ ...PESSIMISTIC, lockType: Op.SharedPessimisticLock }),
     answers: [RELEASED],
     requests: ["ask p now, pessimistic", "release s at +5"],
@@ -295,6 +323,7 @@ const ROWS: readonly Row[] = [
   },
   {
     what: "a time to live of 0: asked for at the end of time, the only case for who is no collector",
+    ids: "[TXN-162] [T-23]",
     lock: lockOf({ lockTtl: 0n }),
     answers: [MISSING, NEVER_THERE],
     options: { mode: "write" },
@@ -353,7 +382,8 @@ function endText(commitTs: bigint, startTs: bigint): string {
 }
 
 for (const row of ROWS) {
-  test(`[C3] [TXN-160] [TXN-163] ${row.what}`, async () => {
+  const name = ["[C3] [TXN-160] [TXN-163]", row.ids, row.what].filter((part) => part !== undefined);
+  test(name.join(" "), async () => {
     const answers = [...row.answers];
     const world = scene(({ method }) => {
       switch (method) {

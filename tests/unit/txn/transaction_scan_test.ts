@@ -178,6 +178,45 @@ test("[TXN-030] [TXN-031] [TXN-032] [T-73] reads and scans show a transaction's 
   }
 });
 
+test("[TXN-030] [TXN-031] what was written or deleted here is not asked for, and comes in the order of the keys", async () => {
+  await using world = await startWorld();
+  const asked: string[] = [];
+  const { txns } = await world.open({
+    interceptors: [(call, next) => {
+      const { key, keys } = call.request as { key?: Uint8Array; keys?: readonly Uint8Array[] };
+      if (call.method === "KvGet" && key !== undefined) asked.push(text(key));
+      if (call.method === "KvBatchGet") asked.push((keys ?? []).map(text).join(" "));
+      return next(call);
+    }],
+  });
+  await world.clock.run(txns.run((txn) => {
+    for (const key of ["a", "b", "c"]) txn.put(key, "there");
+  }));
+  const txn = await world.clock.run(txns.begin());
+  txn.put("b", "own");
+  txn.put("n", "own");
+  txn.delete("c");
+  txn.delete("none");
+  const found = await world.clock.run(txn.batchGet(["n", "x", "c", "a", "none", "b", "a"]));
+  assert.deepEqual([...found].map(([key, value]) => [text(key), text(value)]), [
+    ["n", "own"],
+    ["a", "there"],
+    ["b", "own"],
+  ]);
+  assert.deepEqual(asked.splice(0), ["x a"]);
+  assert.equal((await world.clock.run(txn.batchGet(["b", "c"]))).size, 1);
+  assert.equal(await world.clock.run(txn.has("c")), false);
+  assert.equal(text(await world.clock.run(txn.get("n")) ?? new Uint8Array(0)), "own");
+  assert.deepEqual(asked, []);
+  // What is undone is as it was.
+  const savepoint = txn.savepoint();
+  txn.delete("a");
+  assert.equal(await world.clock.run(txn.get("a")), undefined);
+  txn.rollbackTo(savepoint);
+  assert.equal(text(await world.clock.run(txn.get("a")) ?? new Uint8Array(0)), "there");
+  await world.clock.run(txn.rollback());
+});
+
 test("[TXN-032] a limit over many deleted keys is read in rounds that double", async () => {
   await using world = await startWorld();
   const asked: number[] = [];
