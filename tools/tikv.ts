@@ -31,6 +31,8 @@ const HELP = `tikv --pd HOST:PORT[,HOST:PORT] COMMAND
   tso                      print a timestamp
   doctor                   what PD says, what is dialled, what answered, what is wrong
 
+  --txn reads and writes what transactions see, and not raw data; --ts TS reads an older moment
+
   --api-version v1|v1ttl|v2 (v1)     --keyspace NAME      --cf NAME
   --keys utf8|hex|escaped (escaped)  --values utf8|hex|escaped (escaped)
   --tls-ca FILE --tls-cert FILE --tls-key FILE --server-name NAME
@@ -58,10 +60,11 @@ async function runPd(line: CommandLine): Promise<number> {
   const { apiVersion, keyspace, tls, addressMap, timeoutMs, connectTimeoutMs } = await connectOptionsOf(line);
   const pd = await Pd.connect(pdAddressesOf(line), { tls, addressMap, timeoutMs, connectTimeoutMs });
   try {
+    const mode = line.values.txn === true ? "txn" : "raw";
     const isV2 = apiVersion === 2 || keyspace !== undefined;
     const keys = isV2
-      ? v2Codec("raw", (await pd.keyspaces.getEnabled(keyspace ?? "DEFAULT")).id)
-      : v1Codec("raw");
+      ? v2Codec(mode, (await pd.keyspaces.getEnabled(keyspace ?? "DEFAULT")).id)
+      : v1Codec(mode);
     await PD_COMMANDS[line.command]?.(pd.with({ keys }), line);
     return 0;
   } finally {

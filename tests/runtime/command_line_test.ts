@@ -169,3 +169,26 @@ test("tikv delete of a range wants a yes", async () => {
     assert.equal((await run("get", "a")).code, 1);
   });
 });
+
+test("tikv --txn reads and writes what transactions see, also at an older moment", async () => {
+  await using cluster = await Playground.start({ stores: 2, mode: "txn", ports: {} });
+  const run = (...args: string[]): Promise<Ran> =>
+    tikv("--pd", cluster.pdAddresses.join(","), "--txn", ...args);
+  assert.deepEqual(await run("put", "a", "one"), { code: 0, out: "", err: "" });
+  await cluster.split("b");
+  const before = JSON.parse((await run("tso", "--json")).out) as { timestamp: string };
+  assert.equal((await run("put", "a", "two")).code, 0);
+  assert.equal((await run("put", "c", "three")).code, 0);
+  assert.equal((await run("get", "a")).out, "two");
+  assert.equal((await run("get", "a", "--ts", before.timestamp)).out, "one");
+  assert.equal((await run("scan", "--keys-only")).out, "a\nc");
+  assert.equal((await run("scan", "--keys-only", "--ts", before.timestamp)).out, "a");
+  assert.match((await run("regions")).out, /\bb\b/);
+  assert.equal((await run("delete", "--prefix", "a", "--yes")).code, 0);
+  assert.equal((await run("get", "a")).code, 1);
+  for (
+    const args of [["ttl", "a"], ["put", "a", "b", "--ttl", "1"], ["put", "a", "b", "--ts", before.timestamp]]
+  ) {
+    assert.equal((await run(...args)).code, 2, args.join(" "));
+  }
+});

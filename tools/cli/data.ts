@@ -4,10 +4,11 @@
 import { createReadStream } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { type Client, type PutOptions, type Raw } from "../../mod.ts";
+import type { Client, PutOptions } from "../../mod.ts";
 import { type CommandLine, numberOf, textOf, UsageError } from "./options.ts";
 import { json, parseBytes, showBytes, table } from "./output.ts";
 import { rangeOf } from "./range.ts";
+import { storeOf } from "./store.ts";
 
 /** What a command ends with: 0 done, 1 not there (see the help for the others). */
 export type ExitCode = 0 | 1;
@@ -17,11 +18,6 @@ const LOAD_CHUNK = 512;
 
 /** A data command: gets the client and the command line, prints, and returns the exit code. */
 export type DataCommand = (client: Client, line: CommandLine) => Promise<ExitCode>;
-
-function rawOf(client: Client, line: CommandLine): Raw {
-  const columnFamily = textOf(line, "cf");
-  return columnFamily === undefined ? client.raw : client.raw.columnFamily(columnFamily);
-}
 
 function keyOf(line: CommandLine, text: string | undefined): Uint8Array {
   if (text === undefined) throw new UsageError(`${line.command} needs a KEY`);
@@ -47,7 +43,7 @@ async function stdin(): Promise<Uint8Array> {
 async function get(client: Client, line: CommandLine): Promise<ExitCode> {
   const keys = line.operands.map((text) => keyOf(line, text));
   if (keys.length === 0) throw new UsageError("get needs a KEY");
-  const found = await rawOf(client, line).batchGet(keys);
+  const found = await storeOf(client, line).batchGet(keys);
   for (const key of keys) {
     const value = found.get(key);
     const shown = value === undefined ? undefined : showBytes(value, line.valuesAs);
@@ -55,7 +51,7 @@ async function get(client: Client, line: CommandLine): Promise<ExitCode> {
     else if (keys.length === 1) shown === undefined ? console.error("not found") : console.log(shown);
     else console.log(`${showBytes(key, line.keys)}\t${shown ?? "(not found)"}`);
   }
-  return keys.every((key) => found.has(key)) ? 0 : 1;
+  return keys.every((key) => found.get(key) !== undefined) ? 0 : 1;
 }
 
 async function put(client: Client, line: CommandLine): Promise<ExitCode> {
@@ -64,7 +60,7 @@ async function put(client: Client, line: CommandLine): Promise<ExitCode> {
     throw new UsageError("put needs a KEY and a VALUE (- reads it from standard input)");
   }
   const value = valueText === "-" ? await stdin() : parseBytes(valueText, line.valuesAs);
-  await rawOf(client, line).put(keyOf(line, keyText), value, ttlOf(line));
+  await storeOf(client, line).batchPut([[keyOf(line, keyText), value]], ttlOf(line));
   return 0;
 }
 
@@ -74,11 +70,11 @@ async function remove(client: Client, line: CommandLine): Promise<ExitCode> {
     if (line.operands.length === 0) {
       throw new UsageError("delete needs a KEY, --prefix, or --start and --end");
     }
-    await rawOf(client, line).batchDelete(line.operands.map((text) => keyOf(line, text)));
+    await storeOf(client, line).batchDelete(line.operands.map((text) => keyOf(line, text)));
     return 0;
   }
   if (line.values.yes !== true) throw new UsageError("deleting a range cannot be undone: say --yes");
-  await rawOf(client, line).deleteRange(range);
+  await storeOf(client, line).deleteRange(range);
   return 0;
 }
 
@@ -86,12 +82,14 @@ async function scan(client: Client, line: CommandLine): Promise<ExitCode> {
   const limit = numberOf(line, "limit") ?? SCAN_LIMIT;
   const options = { limit, reverse: line.values.reverse === true };
   const range = rangeOf(line) ?? {};
-  const raw = rawOf(client, line);
+  const store = storeOf(client, line);
   const rows: [key: string, value: string | undefined][] = [];
   if (line.values["keys-only"] === true) {
-    for await (const key of raw.scanKeys(range, options)) rows.push([showBytes(key, line.keys), undefined]);
+    for await (const key of await store.scanKeys(range, options)) {
+      rows.push([showBytes(key, line.keys), undefined]);
+    }
   } else {
-    for await (const { key, value } of raw.scan(range, options)) {
+    for await (const { key, value } of await store.scan(range, options)) {
       rows.push([showBytes(key, line.keys), showBytes(value, line.valuesAs)]);
     }
   }
@@ -102,7 +100,12 @@ async function scan(client: Client, line: CommandLine): Promise<ExitCode> {
   return 0;
 }
 
+function refuseTxn(line: CommandLine): void {
+  if (line.values.txn === true) throw new UsageError(`${line.command} is for raw data: leave --txn out`);
+}
+
 async function ttl(client: Client, line: CommandLine): Promise<ExitCode> {
+  refuseTxn(line);
   const left = await client.raw.ttl(keyOf(line, line.operands[0]));
   if (line.isJson) console.log(json({ ttlSeconds: left === Infinity ? "never" : left ?? null }));
   else if (left === undefined) console.error("not found");
@@ -119,7 +122,10 @@ async function cas(client: Client, line: CommandLine): Promise<ExitCode> {
   }
   const expect = expectText === undefined ? null : parseBytes(expectText, line.valuesAs);
   const swap = { expect, value: parseBytes(valueText, line.valuesAs), ...ttlOf(line) };
-  const { swapped, previous } = await rawOf(client, line).atomic().compareAndSwap(keyOf(line, keyText), swap);
+  refuseTxn(line);
+  const columnFamily = textOf(line, "cf");
+  const raw = columnFamily === undefined ? client.raw : client.raw.columnFamily(columnFamily);
+  const { swapped, previous } = await raw.atomic().compareAndSwap(keyOf(line, keyText), swap);
   const shown = previous === undefined ? undefined : showBytes(previous, line.valuesAs);
   if (line.isJson) console.log(json({ swapped, previous: shown ?? null }));
   else console.log(`${swapped ? "swapped" : "not swapped"}, before: ${shown ?? "(no value)"}`);
@@ -129,7 +135,7 @@ async function cas(client: Client, line: CommandLine): Promise<ExitCode> {
 async function dump(client: Client, line: CommandLine): Promise<ExitCode> {
   const limit = numberOf(line, "limit");
   const options = limit === undefined ? {} : { limit };
-  for await (const { key, value } of rawOf(client, line).scan(rangeOf(line) ?? {}, options)) {
+  for await (const { key, value } of await storeOf(client, line).scan(rangeOf(line) ?? {}, options)) {
     console.log(json({ key: showBytes(key, "escaped"), value: showBytes(value, "escaped") }));
   }
   return 0;
@@ -158,7 +164,7 @@ async function load(client: Client, line: CommandLine): Promise<ExitCode> {
   if (file === undefined) {
     throw new UsageError("load needs a FILE of lines as dump writes them (- reads standard input)");
   }
-  const raw = rawOf(client, line);
+  const store = storeOf(client, line);
   const lines = createInterface({
     input: file === "-" ? process.stdin : createReadStream(file),
     crlfDelay: Infinity,
@@ -167,7 +173,7 @@ async function load(client: Client, line: CommandLine): Promise<ExitCode> {
   let loaded = 0;
   let at = 0;
   const flush = async (): Promise<void> => {
-    await raw.batchPut(chunk, ttlOf(line));
+    await store.batchPut(chunk, ttlOf(line));
     loaded += chunk.length;
     chunk = [];
     if (process.stderr.isTTY === true) process.stderr.write(`\r${loaded} rows`);

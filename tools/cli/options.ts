@@ -25,6 +25,8 @@ const GLOBAL = {
   "keys": { type: "string" },
   "values": { type: "string" },
   "cf": { type: "string" },
+  "txn": { type: "boolean" },
+  "ts": { type: "string" },
   "json": { type: "boolean" },
   "help": { type: "boolean", short: "h" },
   // Of single commands.
