@@ -211,6 +211,16 @@ export interface ClientOptions {
    * @default none
    */
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /**
+   * Slots in which this client remembers its newest commits by key: optimistic transactions that it has
+   * at the same time then wait for each other at the commit, first come, first served, and one that comes
+   * too late fails with `write-conflict` before anything is sent. Worth it where many transactions of
+   * one process write the same keys; of other processes it knows nothing, and stores check as always. A
+   * slot remembers up to 16 keys, for about two minutes.
+   *
+   * @default {0} none, as `txn-local-latches` of client-go
+   */
+  readonly localLatches?: number | undefined;
   /** Wrap each attempt of each request to a store. */
   readonly interceptors?: readonly Interceptor[] | undefined;
   /** An OpenTelemetry tracer, or what looks like one. */

@@ -217,6 +217,7 @@ const NUMBERS = {
   maxKeyBytes: { ...COUNT, value: 8 * 1024 },
   maxEntryBytes: { ...COUNT, value: 8 * 1024 * 1024 },
   scanPageBytes: { ...COUNT, value: 1024 * 1024 },
+  localLatches: { ...COUNT, min: 0, max: 2 ** 20, value: 0 },
 } satisfies Record<NumberSetting, NumberRule & { readonly value: number }>;
 
 const OTHER_NAMES = [

@@ -4,7 +4,10 @@
 import { TikvError, type TikvErrorOptions } from "./errors.ts";
 import type { Timestamp } from "./types.ts";
 
-/** Which check found another transaction in the way; the words are those of the protocol. */
+/**
+ * Which check found another transaction in the way; the words are those of the protocol. `local-latch`
+ * was found by this client, before anything was sent; see `localLatches`.
+ */
 export type WriteConflictReason =
   | "unknown"
   | "optimistic"
@@ -12,7 +15,8 @@ export type WriteConflictReason =
   | "self-rolled-back"
   | "read-committed-check-ts"
   | "lazy-uniqueness-check"
-  | "not-locked-key-conflict";
+  | "not-locked-key-conflict"
+  | "local-latch";
 
 /** Options of a new {@linkcode WriteConflictError}. */
 export interface WriteConflictErrorOptions extends TikvErrorOptions {

@@ -6,6 +6,7 @@ import type { Pd } from "../pd/pd_client.ts";
 import type { Routing } from "../plan/dispatch.ts";
 import type { RegionCache } from "../region/region_cache.ts";
 import type { Settings } from "../settings.ts";
+import { Latches } from "../txn/latches.ts";
 import { LockClock } from "../txn/lock_clock.ts";
 import { LockResolver } from "../txn/lock_resolver.ts";
 import { SafePoint } from "../txn/safe_point.ts";
@@ -54,6 +55,7 @@ export function createTxnLayers({ settings, pd, routing, stores, closing, onUse 
       onUse,
       oracle: clock,
       background,
+      latches: settings.localLatches === 0 ? undefined : new Latches(settings.localLatches),
       splitter: createRegionSplitter({ pd, regions: routing.regions }),
     },
     clock,

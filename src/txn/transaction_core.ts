@@ -21,6 +21,7 @@ import { PessimisticLocks } from "./pessimistic.ts";
 import * as states from "./state.ts";
 import { overError, type TransactionState } from "./state.ts";
 import { type NotedCall, TransactionCalls } from "./transaction_calls.ts";
+import { commitLatched } from "./transaction_latches.ts";
 import { lockKeys } from "./transaction_locks.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 import { type CommitPlan, planOf } from "./transaction_plan.ts";
@@ -268,6 +269,11 @@ export class TransactionCore {
       await this.locks.release(operation.fork({ keepsDoubt: true }));
       return { commitTs: undefined, path: "none" };
     }
+    const commit = (): Promise<CommitResult> => this.#commitPlan(plan, operation);
+    return await commitLatched(this, { mutations: plan.mutations, operation, commit });
+  }
+
+  async #commitPlan(plan: CommitPlan, operation: Operation): Promise<CommitResult> {
     const run = this.#run = new CommitRun(this.#committerOptions(plan));
     try {
       const { commitTs, path } = await commitTransaction(run, operation);

@@ -4,6 +4,7 @@ import type { Background } from "../async/background.ts";
 import type { Operation } from "../async/operation.ts";
 import type { Session } from "../plan/session.ts";
 import type { Timestamp } from "../types.ts";
+import type { Latches } from "./latches.ts";
 import type { CommitLimits } from "./commit_limits.ts";
 
 /** Where timestamps come from; PD is one. */
@@ -27,6 +28,8 @@ export interface TxnSession extends Session {
   readonly background: Background;
   /** Splits regions before a huge transaction is written to them. */
   readonly splitter?: RegionSplitter | undefined;
+  /** Finds conflicts between commits of this client. */
+  readonly latches?: Latches | undefined;
   /** Sizes that differ from `COMMIT_LIMITS`, for tests. */
   readonly limits?: Partial<CommitLimits> | undefined;
 }

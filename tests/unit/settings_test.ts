@@ -32,6 +32,7 @@ test("[CFG-001] [CFG-002] [CFG-009] [CFG-012] [CFG-014] [CFG-017] [CFG-022] [CFG
     maxKeyBytes: 8_192,
     maxEntryBytes: 8_388_608,
     scanPageBytes: 1_048_576,
+    localLatches: 0,
     apiVersion: "v1",
     mode: undefined,
     keyspace: undefined,
