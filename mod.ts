@@ -129,6 +129,7 @@ export type {
   Snapshot,
   SnapshotOptions,
   SnapshotScanOptions,
+  StatementOptions,
   TaggedRequest,
   TimeTally,
   Transaction,

@@ -69,6 +69,14 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
    * @default {"optimistic"}
    */
   readonly mode?: "optimistic" | "pessimistic" | undefined;
+  /**
+   * In a pessimistic transaction, a store hands a key that is waited for over to the next in line, with
+   * its newest value, and that one has it: nobody who came later is faster. Otherwise all of them try
+   * again.
+   *
+   * @default {true} stores that do not know of it go on without
+   */
+  readonly fairLocking?: boolean | undefined;
   /** The timestamp that it reads at. @default a new one */
   readonly startTs?: Timestamp | undefined;
   /**
@@ -178,6 +186,7 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
 /** {@linkcode BeginOptions} checked and completed. */
 export interface TxnSettings {
   readonly isPessimistic: boolean;
+  readonly fairLocking: boolean;
   readonly startTs: Timestamp | undefined;
   readonly commit: "auto" | "1pc" | "async" | "2pc";
   readonly isCausal: boolean;
@@ -221,6 +230,7 @@ export function checkBeginOptions(
   return {
     routes: checkRoutes(options, { isStale: false, labels }),
     isPessimistic: oneOf("mode", options.mode ?? "optimistic", MODES),
+    fairLocking: checkBoolean("fairLocking", options.fairLocking ?? true),
     startTs: checkTs("startTs", options.startTs),
     commit: oneOf("commit", options.commit ?? "auto", COMMITS),
     isCausal: checkBoolean("causalConsistency", options.causalConsistency ?? false),
@@ -336,6 +346,7 @@ export const BEGIN_NAMES: ReadonlySet<string> = new Set(
     "signal",
     "timeoutMs",
     "mode",
+    "fairLocking",
     "startTs",
     "commit",
     "causalConsistency",

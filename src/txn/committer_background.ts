@@ -21,17 +21,18 @@ export interface BackgroundWork {
 /**
  * Does work of a transaction that its caller does not wait for, and whose time and signal are not
  * the caller's. A client that is closing starts none: what is left is resolved by whoever meets it.
+ * The promise resolves when it is over, however it ended.
  */
 export function startInBackground(
   { session, onBackground }: Pick<TxnIdentity, "session" | "onBackground">,
   { kind, budgetMs }: BackgroundWork,
   work: (operation: Operation) => Promise<void>,
-): void {
+): Promise<void> {
   const { environment, observe: observer } = session.settings;
   const name = NAMES[kind];
-  session.background.start(name, async (signal) => {
-    let finish: () => void = () => {};
-    const done = new Promise<void>((resolve) => finish = resolve);
+  let finish: () => void = () => {};
+  const done = new Promise<void>((resolve) => finish = resolve);
+  const isStarted = session.background.start(name, async (signal) => {
     try {
       tell({ session, onBackground }, { kind, done });
       const deadline = Deadline.after(environment.clock, budgetMs, signal);
@@ -40,6 +41,8 @@ export function startInBackground(
       finish();
     }
   });
+  if (!isStarted) finish();
+  return done;
 }
 
 function tell(

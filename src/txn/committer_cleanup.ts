@@ -44,10 +44,13 @@ export interface Release {
   readonly forUpdateTs: bigint;
 }
 
-/** Gives pessimistic locks back without making anybody wait for it. */
-export function releaseInBackground(txn: TxnIdentity, release: Release): void {
-  if (release.keys.length === 0) return;
-  startInBackground(
+/**
+ * Gives pessimistic locks back without making anybody wait for it; not even a caller that has given
+ * up keeps it from that. The promise resolves when it is over, however it ended.
+ */
+export function releaseInBackground(txn: TxnIdentity, release: Release): Promise<void> {
+  if (release.keys.length === 0) return Promise.resolve();
+  return startInBackground(
     txn,
     { kind: "release", budgetMs: CLEANUP_MS },
     (operation) => releaseLocks(txn, release, operation),

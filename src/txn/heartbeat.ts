@@ -3,6 +3,7 @@
 import type { Timer } from "../async/clock.ts";
 import { Deadline } from "../async/deadline.ts";
 import { Operation } from "../async/operation.ts";
+import { equalBytes } from "../bytes/compare.ts";
 import { sendToKey } from "../plan/dispatch.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import { physicalMsOf } from "../types.ts";
@@ -20,7 +21,8 @@ export const MANAGED_LOCK_TTL_MS = 20_000;
 export class Heartbeat {
   readonly #txn: TxnIdentity;
   #beat: Beat | undefined;
-  #lost: unknown;
+  #lost: TxnAbortedError | undefined;
+  #isClosed = false;
 
   constructor(txn: TxnIdentity) {
     this.#txn = txn;
@@ -32,14 +34,18 @@ export class Heartbeat {
   }
 
   /** Why the primary is not alive any more; undefined as long as it is, or nobody knows better. */
-  get lost(): unknown {
+  get lost(): TxnAbortedError | undefined {
     return this.#lost;
   }
 
-  /** Begins to keep a primary alive; does nothing while one is. */
+  /** Begins to keep a primary alive, instead of any other; does nothing while it is. */
   start(primary: Uint8Array): void {
     const { closing } = this.#txn.session;
-    if (this.#beat !== undefined || closing.aborted) return;
+    if (this.#isClosed || closing.aborted) return;
+    if (this.#beat !== undefined) {
+      if (equalBytes(this.#beat.primary, primary)) return;
+      this.stop();
+    }
     const beat = new Beat(this.#txn, primary, (reason) => {
       // A beat that was stopped says nothing about the one that came after it.
       if (this.#beat !== beat) return;
@@ -56,21 +62,27 @@ export class Heartbeat {
     this.#beat?.stop();
     this.#beat = undefined;
   }
+
+  /** Stops for good: an answer that comes late must not keep alive what is over. */
+  close(): void {
+    this.#isClosed = true;
+    this.stop();
+  }
 }
 
 /** The signs of life for one primary. */
 class Beat {
+  readonly primary: Uint8Array;
   readonly #txn: TxnIdentity;
-  readonly #primary: Uint8Array;
-  readonly #onLost: (reason: unknown) => void;
+  readonly #onLost: (reason: TxnAbortedError) => void;
   readonly #controller = new AbortController();
   readonly #onClosing = (): void => this.stop();
   #timer: Timer | undefined;
   #failures = 0;
 
-  constructor(txn: TxnIdentity, primary: Uint8Array, onLost: (reason: unknown) => void) {
+  constructor(txn: TxnIdentity, primary: Uint8Array, onLost: (reason: TxnAbortedError) => void) {
+    this.primary = primary;
     this.#txn = txn;
-    this.#primary = primary;
     this.#onLost = onLost;
   }
 
@@ -102,13 +114,13 @@ class Beat {
       if (this.#controller.signal.aborted) return;
       this.#failures++;
       // client-go gives up silently when it gets no timestamp; here that counts as any failure.
-      if (this.#failures > MAX_FAILURES) return this.#onLost(error);
+      if (this.#failures > MAX_FAILURES) return this.#onLost(this.#lost("it could not be reached", error));
     }
     this.#schedule();
   }
 
   /** Sends one sign of life. Returns why there will be no other, if so. */
-  async #send(): Promise<unknown> {
+  async #send(): Promise<TxnAbortedError | undefined> {
     const { session, startTs, context } = this.#txn;
     const { environment, observe: observer } = session.settings;
     const deadline = Deadline.after(environment.clock, BEAT_MS, this.#controller.signal);
@@ -117,22 +129,24 @@ class Beat {
     // By the clock of the cluster: readers measure the age of the lock by that.
     const uptimeMs = physicalMsOf(now) - physicalMsOf(startTs);
     if (uptimeMs > MAX_TTL_MS) {
-      return new TxnAbortedError(
-        `Cannot keep the transaction alive: it is ${uptimeMs} ms old, at most ${MAX_TTL_MS} are allowed`,
-        { startTs },
-      );
+      return this.#lost(`it is ${uptimeMs} ms old, at most ${MAX_TTL_MS} are allowed`);
     }
     const request = session.routing.sender.request(COMMANDS.KvTxnHeartBeat, {
-      primaryLock: this.#primary,
+      primaryLock: this.primary,
       startVersion: startTs,
       adviseLockTtl: BigInt(uptimeMs + MANAGED_LOCK_TTL_MS),
     }, { context });
-    const reply = await sendToKey(session.routing, this.#primary, { request, operation });
-    // There is no such lock any more.
-    return reply.error === undefined ? undefined : writeErrorOf(reply.error, {
-      txn: this.#txn,
-      method: "KvTxnHeartBeat",
-    });
+    const reply = await sendToKey(session.routing, this.primary, { request, operation });
+    if (reply.error === undefined) return undefined;
+    return this.#lost(
+      "its primary is not locked any more",
+      writeErrorOf(reply.error, { txn: this.#txn, method: "KvTxnHeartBeat" }),
+    );
+  }
+
+  #lost(seen: string, cause?: unknown): TxnAbortedError {
+    const { startTs } = this.#txn;
+    return new TxnAbortedError(`Cannot keep the transaction alive: ${seen}`, { startTs, cause });
   }
 }
 

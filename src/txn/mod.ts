@@ -43,6 +43,7 @@ export type {
   LockOptions,
   ReadLockOptions,
   Savepoint,
+  StatementOptions,
   Transaction,
 } from "./transaction_api.ts";
 export type { CommitResult } from "./transaction_core.ts";

@@ -2,31 +2,21 @@
 
 import type { Operation } from "../async/operation.ts";
 import { equalBytes } from "../bytes/compare.ts";
-import { KeyMap, KeySet } from "../bytes/key_map.ts";
+import { shortKey } from "../bytes/hex.ts";
+import { KeyMap, KeySet, type ReadonlyKeyMap } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
-import { runParts } from "../plan/run.ts";
-import { releaseInBackground, releaseLocks } from "./committer_cleanup.ts";
+import { releaseLocks } from "./committer_cleanup.ts";
 import type { TxnIdentity } from "./committer_run.ts";
+import { FairStage } from "./fair_locking.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import { LockReleases } from "./lock_releases.ts";
 import {
   type LockCall,
   type LockedKey,
-  lockPart,
-  lockPartsOf,
   type LockTarget,
+  type LockWishes,
+  sendLocks,
 } from "./pessimistic_request.ts";
-
-/** What a lock call wants. */
-export interface LockWishes {
-  /** Versions after it are a write conflict; absent: now, and again if somebody was faster. */
-  readonly forUpdateTs?: bigint | undefined;
-  /** How long locks of others are waited for; 0: not at all, `Infinity`: as long as the call lasts. */
-  readonly waitMs: number;
-  readonly returnsValues: boolean;
-  readonly checksExistence: boolean;
-  readonly locksOnlyIfExists: boolean;
-  readonly isShared: boolean;
-}
 
 /** A lock that the transaction holds. */
 export interface HeldLock {
@@ -35,20 +25,40 @@ export interface HeldLock {
   readonly isShared: boolean;
 }
 
-/** The pessimistic locks of one transaction: which it holds, and which of them is the primary. */
+/** What {@linkcode PessimisticLocks} are made with. */
+export interface PessimisticLocksParts {
+  readonly txn: TxnIdentity;
+  readonly heartbeat: Heartbeat;
+  /** Is told of each lock that is held for good. */
+  readonly onHeld: (key: Uint8Array, lock: HeldLock) => void;
+}
+
+/**
+ * The pessimistic locks of one transaction: which it holds, and which of them is the primary.
+ *
+ * A statement that may be run again has locks of its own, from {@linkcode PessimisticLocks.startFair}
+ * on: they are the transaction's for good with {@linkcode PessimisticLocks.doneFair}.
+ */
 export class PessimisticLocks {
   readonly #txn: TxnIdentity;
   readonly #heartbeat: Heartbeat;
+  readonly #onHeld: (key: Uint8Array, lock: HeldLock) => void;
   readonly #held = new KeyMap<HeldLock>();
-  /** Keys that may be locked although nobody said so: answers were lost. */
+  /** Keys that may be locked although nobody said so: they were asked for, and no answer settled it. */
   readonly #doubtful = new KeySet();
+  readonly #releases: LockReleases;
+  readonly #constraints = new KeyMap<bigint>();
+  #fair: FairStage | undefined;
   #primary: Uint8Array | undefined;
   #forUpdateTs = 0n;
+  #sharedCount = 0;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(txn: TxnIdentity, heartbeat: Heartbeat) {
+  constructor({ txn, heartbeat, onHeld }: PessimisticLocksParts) {
     this.#txn = txn;
+    this.#releases = new LockReleases(txn);
     this.#heartbeat = heartbeat;
+    this.#onHeld = onHeld;
   }
 
   /** The key that decides over the transaction; none before the first lock. */
@@ -63,11 +73,29 @@ export class PessimisticLocks {
 
   /** How many keys are locked. */
   get size(): number {
-    return this.#held.size;
+    return this.#held.size + (this.#fair?.size ?? 0);
   }
 
+  /** What for-update timestamp the locks of fair locking have: with another one it is not that lock. */
+  get constraints(): ReadonlyKeyMap<bigint> {
+    return this.#constraints;
+  }
+
+  /** The lock on a key, if the transaction has it. */
   heldLock(key: Uint8Array): HeldLock | undefined {
-    return this.#held.get(key);
+    const held = this.#held.get(key);
+    if (held !== undefined || this.#fair === undefined) return held;
+    const fair = this.#fair.current.get(key);
+    return fair === undefined ? undefined : { exists: fair.locked.exists, isShared: false };
+  }
+
+  /** Refuses to write a key that is only shared. */
+  assertExclusive(key: Uint8Array): void {
+    if (this.#sharedCount === 0 || this.#held.get(key)?.isShared !== true) return;
+    throw new TikvError(
+      "misuse",
+      `Cannot write key ${this.#shown(key)}: the transaction has locked it in share mode`,
+    );
   }
 
   /**
@@ -81,29 +109,81 @@ export class PessimisticLocks {
     return next;
   }
 
-  /** Gives back every lock, those included that may only be there. */
+  /** Resolves when no lock call runs any more. */
+  async settled(): Promise<void> {
+    await this.#last;
+  }
+
+  /** From here on locks are those of a statement that may be run again. */
+  startFair(): void {
+    if (this.#fair !== undefined) {
+      throw new TikvError("misuse", "Cannot begin fair locking: it is on already");
+    }
+    this.#fair = new FairStage(this.#now(), (key) => this.#shown(key));
+  }
+
+  /** The statement is run again. Gives back what its last two runs did not ask for. */
+  retryFair(): void {
+    const fair = this.#fair;
+    if (fair === undefined) return;
+    // The next run may lock other keys first. The old primary lives on meanwhile.
+    if (fair.hasChosenPrimary) this.#primary = undefined;
+    else if (this.#primary === undefined) this.#heartbeat.stop();
+    this.#giveBack(fair.next(this.#now()));
+  }
+
+  /** The statement has failed: its locks are given back. Does nothing when fair locking is off. */
+  cancelFair(): void {
+    const fair = this.#fair;
+    if (fair === undefined) return;
+    this.#fair = undefined;
+    if (fair.hasChosenPrimary) this.#primary = undefined;
+    if (this.#primary === undefined) this.#heartbeat.stop();
+    this.#giveBack([...fair.keys()]);
+  }
+
+  /** The statement is done: its locks are the transaction's. Does nothing when fair locking is off. */
+  doneFair(): void {
+    this.#endFair([]);
+  }
+
+  #endFair(kept: readonly LockTarget[]): void {
+    const fair = this.#fair;
+    if (fair === undefined) return;
+    // Whatever fails from here on, no later call takes the statement to be running.
+    this.#fair = undefined;
+    if (this.#primary === undefined) this.#heartbeat.stop();
+    const wanted = new KeySet(kept.map(({ key }) => key));
+    this.#giveBack(fair.unused().filter((key) => !wanted.has(key)));
+    const locks = [...fair.current.values()].map(({ locked }) => locked);
+    this.#hold(locks, { isShared: false, isConstrained: true });
+  }
+
+  /** Gives back every lock, those included that may only be there. No more are taken. */
   async release(operation: Operation): Promise<void> {
-    this.#heartbeat.stop();
-    const keys = [...this.#held.keys(), ...this.#doubtful];
-    if (keys.length > 0) await releaseLocks(this.#txn, { keys, forUpdateTs: this.#forUpdateTs }, operation);
-    this.#held.clear();
-    this.#doubtful.clear();
+    this.#heartbeat.close();
+    await operation.deadline.race(this.#last, "wait for lock calls");
+    const keys = this.#takeAll();
+    try {
+      if (keys.length > 0) await releaseLocks(this.#txn, { keys, forUpdateTs: this.#forUpdateTs }, operation);
+    } catch (error) {
+      // Whoever calls may try once more.
+      for (const key of keys) this.#doubtful.add(key);
+      throw error;
+    }
   }
 
   /** As {@linkcode release}, without making anybody wait. */
   releaseInBackground(): void {
-    this.#heartbeat.stop();
-    const keys = [...this.#held.keys(), ...this.#doubtful];
-    releaseInBackground(this.#txn, { keys, forUpdateTs: this.#forUpdateTs });
-    this.#held.clear();
-    this.#doubtful.clear();
+    this.#heartbeat.close();
+    this.#giveBack(this.#takeAll());
   }
 
   /** Gives back what the commit does not know of; call when the transaction is over. */
   releaseDoubtful(): void {
     const keys = [...this.#doubtful].filter((key) => !this.#held.has(key));
     this.#doubtful.clear();
-    releaseInBackground(this.#txn, { keys, forUpdateTs: this.#forUpdateTs });
+    this.#giveBack(keys);
   }
 
   async #lock(
@@ -111,33 +191,58 @@ export class PessimisticLocks {
     wishes: LockWishes,
     operation: Operation,
   ): Promise<LockedKey[]> {
-    const [first] = targets;
+    const [first, ...rest] = targets;
     if (first === undefined) return [];
-    const hasPrimary = this.#primary !== undefined;
-    if (!hasPrimary) {
-      if (wishes.isShared) {
-        throw new TikvError(
-          "misuse",
-          "Cannot lock in share mode: the transaction needs an exclusive lock first, which becomes its primary",
-        );
-      }
-      if (wishes.locksOnlyIfExists && targets.length > 1) {
-        throw new TikvError(
-          "misuse",
-          "Cannot lock several keys only if they exist: none of them is sure to become the primary",
-        );
-      }
-      this.#primary = first.key;
+    // Without its primary the transaction cannot be committed, so locks are of no use to it.
+    if (this.#heartbeat.lost !== undefined) throw this.#heartbeat.lost;
+    if (this.#fair !== undefined && wishes.isShared) {
+      throw new TikvError("misuse", "Cannot lock in share mode: a statement with fair locking is running");
     }
+    if (this.#primary === undefined && wishes.isShared) {
+      throw new TikvError(
+        "misuse",
+        "Cannot lock in share mode: the transaction needs an exclusive lock first, which becomes its primary",
+      );
+    }
+    // Stores lock one key at a time in spite of a conflict. What was locked so is kept for good.
+    if (rest.length > 0) this.#endFair(targets);
+    await this.#releases.wait(targets.map(({ key }) => key), operation);
+    const hadPrimary = this.#primary !== undefined;
+    const locked: LockedKey[] = [];
     try {
-      const locked = await this.#lockAtNow(targets, wishes, operation);
-      this.#note(locked, wishes);
-      return locked;
+      let left = targets;
+      if (wishes.locksOnlyIfExists && rest.length > 0) {
+        // Only what is there can be the primary, which the others need.
+        while (this.#primary === undefined && left.length > 0) {
+          locked.push(...await this.#lockSome(left.slice(0, 1), wishes, operation));
+          left = left.slice(1);
+        }
+      }
+      if (left.length > 0) locked.push(...await this.#lockSome(left, wishes, operation));
     } catch (error) {
-      await this.#giveBack(targets, error, operation);
-      if (!hasPrimary) this.#forgetPrimary();
+      await this.#undo(targets, error, operation);
+      if (!hadPrimary) this.#forgetPrimary();
       throw error;
     }
+    for (const { key } of targets) this.#doubtful.delete(key);
+    this.#note(locked, wishes, targets.length);
+    return locked;
+  }
+
+  async #lockSome(
+    targets: readonly LockTarget[],
+    wishes: LockWishes,
+    operation: Operation,
+  ): Promise<LockedKey[]> {
+    const [first] = targets as [LockTarget];
+    const isFirst = this.#primary === undefined;
+    if (isFirst) this.#setPrimary(first.key);
+    const reused = targets.length === 1 ? this.#fair?.reuse(first, wishes, this.#now()) : undefined;
+    if (reused !== undefined) return [reused];
+    const locked = await this.#lockAtNow(targets, wishes, operation);
+    // What is not there was not locked, so it cannot be the primary either.
+    if (isFirst && wishes.locksOnlyIfExists && locked[0]?.exists !== true) this.#forgetPrimary();
+    return locked;
   }
 
   /** Without a timestamp of the caller's, a version that came in between is not his business. */
@@ -147,11 +252,10 @@ export class PessimisticLocks {
     operation: Operation,
   ): Promise<LockedKey[]> {
     const { session } = this.#txn;
-    const { clock } = session.settings.environment;
-    const waitUntil = wishes.waitMs === 0 ? undefined : clock.now() + wishes.waitMs;
+    const waitUntil = wishes.waitMs === 0 ? undefined : this.#now() + wishes.waitMs;
     for (;;) {
       const forUpdateTs = wishes.forUpdateTs ?? await session.oracle.timestamp(operation);
-      if (forUpdateTs > this.#forUpdateTs) this.#forUpdateTs = forUpdateTs;
+      this.#raise(forUpdateTs);
       try {
         return await this.#send(targets, { ...wishes, forUpdateTs, waitUntil }, operation);
       } catch (error) {
@@ -169,68 +273,111 @@ export class PessimisticLocks {
   ): Promise<LockedKey[]> {
     const primary = this.#primary as Uint8Array;
     const locked = new KeyMap<LockedKey>();
+    const isFirstLock = targets.length === 1 && this.#held.size === 0 && (this.#fair?.size ?? 0) === 0 &&
+      this.#doubtful.size === 0;
+    const doubtfulBefore = new KeySet(targets.flatMap(({ key }) => this.#doubtful.has(key) ? [key] : []));
+    // From here on a request may be on its way, also when the call has ended.
+    for (const { key } of targets) this.#doubtful.add(key);
     const call: LockCall = {
       txn: this.#txn,
       primary,
       ...wishes,
-      isFirstLock: this.#held.size === 0 && targets.length === 1,
-      allowsConflict: false,
+      isFirstLock,
+      allowsConflict: wishes.isFair && targets.length === 1 && !wishes.isShared,
       take: (key) => {
         locked.set(key.target.key, key);
+        this.#raise(key.forUpdateTs);
+        const isMissing = wishes.locksOnlyIfExists && key.exists !== true;
         // From here on others wait for it: it has to be kept alive also while the rest is locked.
-        if (equalBytes(key.target.key, primary)) this.#heartbeat.start(primary);
+        if (!isMissing && equalBytes(key.target.key, primary)) this.#heartbeat.start(primary);
       },
     };
     const whole = operation.fork({ keepsDoubt: true });
-    const { concurrency } = this.#txn.session.routing;
     try {
-      const parts = await lockPartsOf(call, targets, { operation: whole, isRetry: false });
-      const at = parts.findIndex((part) => part.targets.some(({ key }) => equalBytes(key, primary)));
-      // The primary first: a lock whose primary does not exist would be taken for one that is over.
-      const [first] = at < 0 ? [] : parts.splice(at, 1);
-      for (const some of first === undefined ? [parts] : [[first], parts]) {
-        await runParts(some, (part, ofPart) => lockPart(call, part, ofPart), {
-          operation: whole,
-          concurrency,
-        });
-      }
+      await sendLocks(call, targets, whole);
+    } catch (error) {
+      const [first, ...rest] = targets as [LockTarget];
+      // The store has answered each request for the only key, so it is known not to be locked.
+      const isSettled = rest.length === 0 && !whole.hadDoubt && !doubtfulBefore.has(first.key);
+      if (isSettled) this.#doubtful.delete(first.key);
+      throw error;
     } finally {
       operation.join(whole);
     }
     return targets.flatMap(({ key }) => locked.get(key) ?? []);
   }
 
-  #note(locked: readonly LockedKey[], wishes: LockWishes): void {
-    for (const { target, exists } of locked) {
-      if (wishes.locksOnlyIfExists && exists !== true) {
-        // It was not locked, so it cannot be the primary either.
-        if (this.#primary !== undefined && equalBytes(target.key, this.#primary)) this.#forgetPrimary();
-        continue;
-      }
-      this.#held.set(target.key, { exists, isShared: wishes.isShared });
+  #note(locked: readonly LockedKey[], wishes: LockWishes, count: number): void {
+    const there = locked.filter(({ exists }) => !wishes.locksOnlyIfExists || exists === true);
+    if (this.#fair === undefined) {
+      const isConstrained = wishes.isFair && count === 1 && !wishes.isShared;
+      this.#hold(there, { isShared: wishes.isShared, isConstrained });
+      return;
+    }
+    for (const lock of there) {
+      if (this.#fair.current.has(lock.target.key)) continue;
+      this.#fair.add({ locked: lock, hasValue: wishes.returnsValues });
     }
   }
 
-  async #giveBack(targets: readonly LockTarget[], error: unknown, operation: Operation): Promise<void> {
-    const kind = TikvError.is(error) ? error.kind : undefined;
-    // The store has answered for the only key that it did not lock it.
-    if (targets.length === 1 && (kind === "write-conflict" || kind === "key-exists")) return;
-    const keys = targets.map(({ key }) => key);
-    const release = { keys, forUpdateTs: this.#forUpdateTs };
-    if (kind === "deadlock" && !operation.deadline.isOver()) {
-      // The others of the circle wait for just these locks.
-      return await releaseLocks(this.#txn, release, operation.fork()).catch(() =>
-        releaseInBackground(this.#txn, release)
-      );
+  #hold(
+    locks: readonly LockedKey[],
+    { isShared, isConstrained }: { readonly isShared: boolean; readonly isConstrained: boolean },
+  ): void {
+    for (const { target, exists, forUpdateTs } of locks) {
+      this.#held.set(target.key, { exists, isShared });
+      if (isShared) this.#sharedCount++;
+      if (isConstrained && !this.#constraints.has(target.key)) this.#constraints.set(target.key, forUpdateTs);
     }
-    // A request that is still on its way may lock a key after this: the end of the transaction
-    // looks after it once more.
-    for (const key of keys) this.#doubtful.add(key);
-    releaseInBackground(this.#txn, release);
+    for (const { target, exists } of locks) this.#onHeld(target.key, { exists, isShared });
+  }
+
+  /** After a failure of a lock call. */
+  async #undo(targets: readonly LockTarget[], error: unknown, operation: Operation): Promise<void> {
+    const keys = targets.flatMap(({ key }) => this.#doubtful.has(key) ? [key] : []);
+    const released = this.#giveBack(keys);
+    // The others of the circle wait for just these locks.
+    const isDeadlock = TikvError.is(error) && error.kind === "deadlock";
+    if (isDeadlock) await operation.deadline.race(released, "give locks back").catch(() => {});
+  }
+
+  /**
+   * Begins to give locks back. A request that is still on its way may lock a key after this: the end of
+   * the transaction looks after it once more.
+   */
+  #giveBack(keys: readonly Uint8Array[]): Promise<void> {
+    for (const key of keys) this.#fair?.drop(key);
+    return this.#releases.start({ keys, forUpdateTs: this.#forUpdateTs });
+  }
+
+  #takeAll(): Uint8Array[] {
+    const keys = [...new KeySet([...this.#held.keys(), ...this.#doubtful, ...this.#fair?.keys() ?? []])];
+    this.#held.clear();
+    this.#doubtful.clear();
+    this.#fair = undefined;
+    return keys;
+  }
+
+  #setPrimary(key: Uint8Array): void {
+    this.#primary = key;
+    this.#fair?.choosePrimary(key);
   }
 
   #forgetPrimary(): void {
     this.#primary = undefined;
+    this.#fair?.choosePrimary(undefined);
     this.#heartbeat.stop();
+  }
+
+  #raise(forUpdateTs: bigint): void {
+    if (forUpdateTs > this.#forUpdateTs) this.#forUpdateTs = forUpdateTs;
+  }
+
+  #now(): number {
+    return this.#txn.session.settings.environment.clock.now();
+  }
+
+  #shown(key: Uint8Array): string {
+    return shortKey(key, this.#txn.session.settings.revealKeys);
   }
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One request for pessimistic locks in one region: sent until it is answered, waiting where it may.
+// Requests for pessimistic locks: sent until they are answered, waiting where they may.
 
 import type { KeyError, LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import { PessimisticLockKeyResultType } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
+import { equalBytes } from "../bytes/compare.ts";
 import { TikvError } from "../errors.ts";
+import { runParts } from "../plan/run.ts";
 import { cutByBytes, shardItems } from "../plan/shard.ts";
 import type { Region } from "../region/region.ts";
 import { STALE } from "../region/stale.ts";
@@ -14,6 +16,20 @@ import type { TxnIdentity } from "./committer_run.ts";
 import { lockWaitError, writeErrorOf } from "./committer_errors.ts";
 import { singleLocksOf } from "./lock.ts";
 import { lockBody } from "./requests.ts";
+
+/** What a lock call wants. */
+export interface LockWishes {
+  /** Versions after it are a write conflict; absent: now, and again if somebody was faster. */
+  readonly forUpdateTs?: bigint | undefined;
+  /** How long locks of others are waited for; 0: not at all, `Infinity`: as long as the call lasts. */
+  readonly waitMs: number;
+  readonly returnsValues: boolean;
+  readonly checksExistence: boolean;
+  readonly locksOnlyIfExists: boolean;
+  readonly isShared: boolean;
+  /** A single key is locked even if it was written meanwhile, as soon as its holder lets go of it. */
+  readonly isFair: boolean;
+}
 
 /** A key to lock. */
 export interface LockTarget {
@@ -31,6 +47,8 @@ export interface LockedKey {
   readonly value: Uint8Array | undefined;
   /** A version that is newer than the request, in spite of which it was locked; 0 if none. */
   readonly conflictTs: bigint;
+  /** The for-update timestamp that the lock has: that of the request, or that of the newer version. */
+  readonly forUpdateTs: bigint;
 }
 
 /** What all requests of one lock call have in common. */
@@ -59,8 +77,24 @@ export interface LockPart {
   isRetry: boolean;
 }
 
+/** Sends the requests of a lock call, the one with the primary first. */
+export async function sendLocks(
+  call: LockCall,
+  targets: readonly LockTarget[],
+  operation: Operation,
+): Promise<void> {
+  const { concurrency } = call.txn.session.routing;
+  const parts = await lockPartsOf(call, targets, { operation, isRetry: false });
+  const at = parts.findIndex((part) => part.targets.some(({ key }) => equalBytes(key, call.primary)));
+  // A lock whose primary does not exist would be taken for one that is over.
+  const [first] = at < 0 ? [] : parts.splice(at, 1);
+  for (const some of first === undefined ? [parts] : [[first], parts]) {
+    await runParts(some, (part, ofPart) => lockPart(call, part, ofPart), { operation, concurrency });
+  }
+}
+
 /** Cuts keys by region and size. */
-export async function lockPartsOf(
+async function lockPartsOf(
   call: LockCall,
   targets: readonly LockTarget[],
   { operation, isRetry }: { readonly operation: Operation; readonly isRetry: boolean },
@@ -76,7 +110,7 @@ export async function lockPartsOf(
 }
 
 /** Locks the keys of a part. Returns the parts that take its place when its region has changed. */
-export async function lockPart(
+async function lockPart(
   call: LockCall,
   part: LockPart,
   operation: Operation,
@@ -104,9 +138,11 @@ function hasFailed({ results }: PessimisticLockReply): boolean {
 }
 
 function takeReply(call: LockCall, { targets }: LockPart, reply: PessimisticLockReply): void {
-  const { returnsValues, checksExistence } = call;
+  const { returnsValues, checksExistence, forUpdateTs } = call;
+  // A store that does not know of fair locking answers as if it had not been asked for.
+  const isFair = call.allowsConflict && reply.results.length > 0;
   targets.forEach((target, index) => {
-    if (call.allowsConflict) {
+    if (isFair) {
       const result = reply.results[index];
       if (result === undefined) throw shortReply(targets.length, reply.results.length);
       const { type, existence, value, lockedWithConflictTs } = result;
@@ -118,6 +154,7 @@ function takeReply(call: LockCall, { targets }: LockPart, reply: PessimisticLock
         exists: isKnown ? existence : undefined,
         value: existence && (isConflict || returnsValues) ? value : undefined,
         conflictTs: isConflict ? lockedWithConflictTs : 0n,
+        forUpdateTs: isConflict ? lockedWithConflictTs : forUpdateTs,
       });
       return;
     }
@@ -125,7 +162,8 @@ function takeReply(call: LockCall, { targets }: LockPart, reply: PessimisticLock
     const isMissing = isKnown ? reply.notFounds[index] : undefined;
     if (isKnown && isMissing === undefined) throw shortReply(targets.length, reply.notFounds.length);
     const value = returnsValues && isMissing === false ? reply.values[index] : undefined;
-    call.take({ target, exists: isMissing === undefined ? undefined : !isMissing, value, conflictTs: 0n });
+    const exists = isMissing === undefined ? undefined : !isMissing;
+    call.take({ target, exists, value, conflictTs: 0n, forUpdateTs });
   });
 }
 

@@ -24,16 +24,17 @@ import type { CallOptions, Entry, Timestamp } from "../types.ts";
 import { checkCommitWait } from "./begin_options.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import type { TransactionStateName } from "./state.ts";
+import { runStatement } from "./transaction_statement.ts";
 import type {
   InsertOptions,
   LockOptions,
   ReadLockOptions,
   Savepoint,
+  StatementOptions,
   Transaction,
 } from "./transaction_api.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 import { lockKeys, type LockRequest } from "./transaction_locks.ts";
-import { runStatement } from "./transaction_statement.ts";
 import { readMany, readOne } from "./transaction_reads.ts";
 import { assertKey, assertKeySize, deleteKey, insertKey, putKey } from "./transaction_writes.ts";
 import { scanPagesOf, TransactionScanResult } from "./transaction_scan.ts";
@@ -208,9 +209,10 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     this.#core.buffer.revert(savepoint);
   }
 
-  statement<T>(body: () => Promise<T> | T): Promise<T> {
+  statement<T>(body: () => Promise<T> | T, options?: StatementOptions): Promise<T> {
     // It must be over before the commit, as every call must.
-    return this.#core.call({ name: "txn.statement", isUsers: true }, () => runStatement(this.#core, body));
+    const call = { name: "txn.statement", isUsers: true };
+    return this.#core.call(call, () => runStatement(this.#core, body, options));
   }
 
   sub<K2 extends KeyCodec<unknown> = K, V2 extends Codec<unknown> = V>(

@@ -21,8 +21,8 @@ export interface LockOptions extends CallOptions {
    */
   readonly waitMs?: number | undefined;
   /**
-   * Lets others lock the key in the same way, but not write it. Needs an exclusive lock before.
-   * Pessimistic transactions only.
+   * Lets others lock the key in the same way, but not write it. Needs an exclusive lock before, and the
+   * key cannot be written any more in this transaction. In an optimistic one it is as any other lock.
    *
    * @default {false}
    */
@@ -51,6 +51,28 @@ export interface InsertOptions {
    * @default {false}
    */
   readonly lazy?: boolean | undefined;
+}
+
+/** Options of {@linkcode Transaction.statement}. */
+export interface StatementOptions {
+  /**
+   * Works on current data instead of that of the start of the transaction: reads see everything that
+   * was committed before the first of them, and keys that are written without a lock are locked at the
+   * end. When a key that is locked was written after those reads, the body is run again, within the
+   * transaction: its writes are undone, its locks stay. Locks that the last run did not ask for are
+   * given back, and all of them when the statement fails. Pessimistic transactions only.
+   *
+   * @default {false}
+   */
+  readonly current?: boolean | undefined;
+  /**
+   * How often the body is run at most; then it fails with the last `write-conflict`.
+   *
+   * @default {256} as in TiDB
+   */
+  readonly maxRuns?: number | undefined;
+  /** How long the locks at the end are waited for; see {@linkcode LockOptions}. @default {Infinity} */
+  readonly waitMs?: number | undefined;
 }
 
 /** A place in the writes of a transaction that they can go back to. */
@@ -137,9 +159,24 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
   rollbackTo(savepoint: Savepoint): void;
   /**
    * Runs a part of the transaction whose writes are undone if it fails. Locks stay, and are released
-   * with the transaction.
+   * with the transaction. Statements may begin in another one, but have to be awaited one by one.
+   *
+   * With `current`, a pessimistic transaction goes on where it would fail with a conflict otherwise: just
+   * the statement is run again.
+   *
+   * @example A statement on current data
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { codec } from "@tikv/client";
+   * await client.transaction(async (txn) => {
+   *   const counts = txn.sub("count/", { key: codec.utf8, value: codec.uint64 });
+   *   await txn.statement(async () => counts.put("all", (await counts.get("all") ?? 0n) + 1n), { current: true });
+   * }, { mode: "pessimistic" });
+   * const counts = (await client.snapshot()).sub("count/", { key: codec.utf8, value: codec.uint64 });
+   * assert.equal(await counts.get("all"), 1n);
+   * ```
    */
-  statement<T>(body: () => Promise<T> | T): Promise<T>;
+  statement<T>(body: () => Promise<T> | T, options?: StatementOptions): Promise<T>;
 
   /**
    * A view of the keys that begin with `prefix`, with codecs of its own. It is the same transaction.

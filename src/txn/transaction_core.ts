@@ -17,7 +17,9 @@ import {
   type TxnIdentity,
 } from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import { PessimisticLocks } from "./pessimistic.ts";
+import type { FlagChange } from "./key_flags.ts";
+import { type HeldLock, PessimisticLocks } from "./pessimistic.ts";
+import type { StatementRun } from "./statement_run.ts";
 import * as states from "./state.ts";
 import { overError, type TransactionState } from "./state.ts";
 import { type NotedCall, TransactionCalls } from "./transaction_calls.ts";
@@ -49,6 +51,8 @@ export class TransactionCore {
   readonly buffer: WriteBuffer;
   readonly locks: PessimisticLocks;
   readonly snapshotAt: (ts: Timestamp) => SnapshotSource;
+  /** The run of a statement on current data that is on. */
+  statement: StatementRun | undefined;
   readonly #heartbeat: Heartbeat;
   readonly #defaults: CallOptions;
   readonly #over = new AbortController();
@@ -75,7 +79,11 @@ export class TransactionCore {
         ((memoryBytes) => this.#tell("onMemoryChange", onMemoryChange, memoryBytes)),
     });
     this.#heartbeat = new Heartbeat(txn);
-    this.locks = new PessimisticLocks(txn, this.#heartbeat);
+    this.locks = new PessimisticLocks({
+      txn,
+      heartbeat: this.#heartbeat,
+      onHeld: (key, lock) => this.buffer.updateFlags(key, flagsOf(lock)),
+    });
     this.#defaults = defaults;
     this.#commitWait = settings.commitWait;
   }
@@ -118,7 +126,13 @@ export class TransactionCore {
   /** The defaults of calls that end with the transaction. */
   get defaults(): CallOptions {
     const { signal, timeoutMs } = this.#defaults;
-    return { timeoutMs, signal: eitherOf(signal, this.#over.signal) };
+    const over = eitherOf(this.#over.signal, this.statement?.over);
+    return { timeoutMs, signal: eitherOf(signal, over) };
+  }
+
+  /** What reads are made from, of what others have written. */
+  async source(operation: Operation): Promise<SnapshotSource> {
+    return this.statement === undefined ? this.snapshot : await this.statement.source(operation);
   }
 
   /** Begins a call that its user awaits. The commit refuses to go on while it runs. */
@@ -149,7 +163,8 @@ export class TransactionCore {
       onlyIfExists: false,
     } as const;
     await lockKeys(this, request, operation);
-    this.#readTs = this.locks.forUpdateTs as Timestamp;
+    // A new one: what the locks have met may be ahead of what the cluster has reached.
+    this.#readTs = await this.txn.session.oracle.timestamp(operation);
     this.#snapshot = this.snapshotAt(this.#readTs);
   }
 
@@ -258,7 +273,7 @@ export class TransactionCore {
       }
       throw error;
     } finally {
-      this.#heartbeat.stop();
+      this.#heartbeat.close();
       this.#end();
     }
   }
@@ -294,6 +309,7 @@ export class TransactionCore {
       ...plan,
       isPessimistic,
       forUpdateTs: isPessimistic ? this.locks.forUpdateTs : 0n,
+      constraints: this.locks.constraints,
       assertionLevel,
       isCausal,
       commitWait: this.#commitWait,
@@ -367,6 +383,12 @@ export class TransactionCore {
   #move(state: TransactionState): void {
     this.#state = states.moveTransaction(this.#state, state);
   }
+}
+
+function flagsOf({ exists, isShared }: HeldLock): FlagChange[] {
+  const flags: FlagChange[] = [isShared ? "locked-in-share-mode" : "locked", "exists-checked"];
+  if (exists !== undefined) flags.push(exists ? "locked-value-exists" : "locked-value-missing");
+  return flags;
 }
 
 /** client-go's `PessimisticRollback` budget. */

@@ -6,7 +6,7 @@ import { compareBytes } from "../bytes/compare.ts";
 import { KeyMap, KeySet } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
 import { hasFlag, KEY_FLAG } from "./key_flags.ts";
-import type { LockTarget } from "./pessimistic_request.ts";
+import type { LockedKey, LockTarget } from "./pessimistic_request.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import { readMany } from "./transaction_reads.ts";
 
@@ -40,12 +40,9 @@ export async function lockKeys(
 
 async function lockLater(
   core: TransactionCore,
-  { keys, isShared, wants, onlyIfExists }: LockRequest,
+  { keys, wants, onlyIfExists }: LockRequest,
   operation: Operation,
 ): Promise<KeyMap<LockedValue>> {
-  if (isShared) {
-    throw new TikvError("misuse", "Cannot lock in share mode: the transaction is optimistic");
-  }
   const found = wants === "nothing" && !onlyIfExists
     ? new KeyMap<Uint8Array>()
     : await readMany(core, keys, operation);
@@ -64,12 +61,15 @@ async function lockNow(
   { keys, waitMs, isShared, wants, onlyIfExists }: LockRequest,
   operation: Operation,
 ): Promise<KeyMap<LockedValue>> {
-  const { buffer, locks } = core;
+  const { buffer, locks, statement } = core;
   const targets: LockTarget[] = [];
   const known: Uint8Array[] = [];
   for (const key of keys) {
     const held = locks.heldLock(key);
     if (held === undefined) {
+      if (isShared && isWritten(core, key)) {
+        throw new TikvError("misuse", "Cannot lock the key in share mode: the transaction has written it");
+      }
       // Room for what is to be noted of it is made sure of while there is no lock yet.
       if (!onlyIfExists) buffer.updateFlags(key, []);
       targets.push({ key, shouldNotExist: isInsert(core, key) });
@@ -83,24 +83,28 @@ async function lockNow(
     }
   }
   const values = wants === "values" || onlyIfExists;
-  const locked = await locks.lock(targets, {
+  // What is not there is not locked: that it was not there is as of a time then.
+  if (onlyIfExists) await statement?.source(operation);
+  const wishes = {
+    forUpdateTs: statement?.readTs,
     waitMs,
     isShared,
     returnsValues: values,
     // What a later insert has to know; a lock that is held is not asked for again.
     checksExistence: !values,
     locksOnlyIfExists: onlyIfExists,
-  }, operation);
-  const result = new KeyMap<LockedValue>();
-  for (const { target, exists = false, value } of locked) {
-    if (exists || !onlyIfExists) {
-      buffer.updateFlags(target.key, [
-        isShared ? "locked-in-share-mode" : "locked",
-        exists ? "locked-value-exists" : "locked-value-missing",
-      ]);
-    }
-    result.set(target.key, { exists, value });
+    isFair: core.settings.fairLocking,
+  };
+  let locked: readonly LockedKey[];
+  try {
+    locked = await locks.lock(targets, wishes, operation);
+  } catch (error) {
+    statement?.onLockFailure(error, targets);
+    throw error;
   }
+  statement?.onLocked(locked);
+  const result = new KeyMap<LockedValue>();
+  for (const { target, exists = false, value } of locked) result.set(target.key, { exists, value });
   if (wants !== "nothing" && known.length > 0) {
     // Nobody has written them since they were locked.
     const found = await readMany(core, known, operation, locks.forUpdateTs);
@@ -120,6 +124,11 @@ function overlay({ buffer }: TransactionCore, result: KeyMap<LockedValue>): void
     if (pending?.kind === "value") result.set(key, { exists: true, value: pending.value });
     else if (pending?.kind === "tombstone") result.set(key, { exists: false, value: undefined });
   }
+}
+
+function isWritten({ buffer }: TransactionCore, key: Uint8Array): boolean {
+  const pending = buffer.get(key);
+  return pending !== undefined && pending.kind !== "lock-only";
 }
 
 function isInsert({ buffer }: TransactionCore, key: Uint8Array): boolean {

@@ -99,15 +99,16 @@ async function lockMissing(core: TransactionCore, { filtered, operation }: Missi
     if (facts.lock !== "none" || !isOwed || checkOf(facts) !== "none") continue;
     targets.push({ key: entry.key, shouldNotExist });
   }
-  const locked = await locks.lock(targets, {
+  await locks.lock(targets, {
     forUpdateTs: core.readTs,
     waitMs: Infinity,
     returnsValues: false,
     checksExistence: true,
     locksOnlyIfExists: false,
     isShared: false,
+    // Whoever wrote in between is to be noticed.
+    isFair: false,
   }, operation);
-  for (const { target } of locked) buffer.updateFlags(target.key, ["locked"]);
 }
 
 function factsOf(

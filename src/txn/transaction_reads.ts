@@ -9,13 +9,15 @@ import type { TransactionCore } from "./transaction_core.ts";
 
 /** Reads one key. */
 export async function readOne(
-  { buffer, snapshot }: TransactionCore,
+  core: TransactionCore,
   key: Uint8Array,
   operation: Operation,
 ): Promise<Uint8Array | undefined> {
-  const pending = buffer.get(key);
+  const pending = core.buffer.get(key);
   if (pending?.kind === "value") return pending.value;
-  return pending?.kind === "tombstone" ? undefined : await snapshot.get(key, operation);
+  if (pending?.kind === "tombstone") return undefined;
+  const source = core.statement === undefined ? core.snapshot : await core.source(operation);
+  return await source.get(key, operation);
 }
 
 /** Reads many keys; those without a value are not in the map. `ts` is for keys that are locked. */
@@ -33,8 +35,8 @@ export async function readMany(
     else if (pending?.kind !== "tombstone") rest.push(key);
   }
   if (rest.length === 0) return own;
-  const snapshot = ts === undefined ? core.snapshot : core.snapshotAt(ts as Timestamp);
-  const found = await snapshot.batchGet(rest, operation);
+  const source = ts === undefined ? await core.source(operation) : core.snapshotAt(ts as Timestamp);
+  const found = await source.batchGet(rest, operation);
   const all = new KeyMap<Uint8Array>();
   for (const key of keys) {
     const value = own.get(key) ?? found.get(key);

@@ -5,12 +5,13 @@ import { EMPTY } from "../bytes/concat.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { keyAfter, type KeyRange } from "../bytes/key_range.ts";
 import { ScanResult } from "../plan/scan_result.ts";
-import { eitherOf, startOperation } from "../plan/session.ts";
+import { eitherOf, runOperation, startOperation } from "../plan/session.ts";
 import type { Entry } from "../types.ts";
 import type { BufferEntry, BufferView } from "./pending_write.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import { type CheckedScan, checkReadScan } from "./snapshot_options.ts";
 import type { TransactionCore } from "./transaction_core.ts";
+import type { SnapshotSource } from "./transaction_reads.ts";
 
 /** How a scan of a transaction is called. */
 export interface TransactionScan {
@@ -39,6 +40,7 @@ export class TransactionScanResult<T> extends ScanResult<T> {
     return this.#core.call({ name: this.#name }, () => super.toArray());
   }
 }
+type Pages = AsyncGenerator<readonly Entry[], void, undefined>;
 
 /** Checks a scan at once; what it returns begins one pass over the range. */
 export function scanPagesOf(
@@ -48,17 +50,23 @@ export function scanPagesOf(
 ): () => AsyncGenerator<readonly Entry[], void, undefined> {
   const checked = checkReadScan(options);
   const { timeoutMs, signal } = options ?? {};
-  const read = (part: KeyRange, limit: number): AsyncGenerator<readonly Entry[], void, undefined> => {
+  // The scan belongs to the statement that it was begun in.
+  const { statement } = core;
+  const read = (part: KeyRange, limit: number): Pages => {
+    const { session } = core.txn;
     const defaults = core.defaults;
-    return core.snapshot.scanPages({ ...checked, range: part, limit, isKeysOnly }, {
-      signal: eitherOf(defaults.signal, signal),
-      startOperation: (either) =>
-        startOperation(core.txn.session, {
-          name,
-          options: { timeoutMs },
-          defaults: { ...defaults, signal: either },
-        }),
-    });
+    const either = eitherOf(defaults.signal, signal);
+    const call = { name, options: { timeoutMs } };
+    const pagesOf = (source: SnapshotSource): Pages =>
+      source.scanPages({ ...checked, range: part, limit, isKeysOnly }, {
+        signal: either,
+        startOperation: (signal) => startOperation(session, { ...call, defaults: { ...defaults, signal } }),
+      });
+    if (statement === undefined) return pagesOf(core.snapshot);
+    const start = { ...call, defaults: { ...defaults, signal: either } };
+    return (async function* (): Pages {
+      yield* pagesOf(await runOperation(session, start, (operation) => statement.source(operation)));
+    })();
   };
   return () => unionPages(core, range, { ...checked, name, isKeysOnly, read });
 }
@@ -67,7 +75,7 @@ interface UnionScan extends CheckedScan {
   readonly name: string;
   readonly isKeysOnly: boolean;
   /** Pages of what was there when the transaction began. */
-  readonly read: (range: KeyRange, limit: number) => AsyncGenerator<readonly Entry[], void, undefined>;
+  readonly read: (range: KeyRange, limit: number) => Pages;
 }
 
 /**

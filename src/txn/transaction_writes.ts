@@ -10,12 +10,14 @@ import type { TransactionCore } from "./transaction_core.ts";
 /** Writes a value over any that is there. An insert that came before stays one, with this value. */
 export function putKey(core: TransactionCore, key: Uint8Array, value: Uint8Array): void {
   core.assertActive("put");
+  core.locks.assertExclusive(key);
   core.buffer.put(key, value);
 }
 
 /** Removes a key. After an insert that leaves the check that the key does not exist, and no write. */
 export function deleteKey(core: TransactionCore, key: Uint8Array): void {
   core.assertActive("delete");
+  core.locks.assertExclusive(key);
   core.buffer.delete(key);
 }
 
@@ -30,6 +32,7 @@ export interface Insert {
 /** Writes a value for a key that must not exist, here nor in the cluster. */
 export function insertKey(core: TransactionCore, { key, value, isLazy }: Insert): void {
   core.assertActive("insert");
+  core.locks.assertExclusive(key);
   const { buffer } = core;
   const pending = buffer.get(key);
   if (pending?.kind === "value") {
