@@ -14,6 +14,7 @@ import { STALE } from "../../src/region/send.ts";
 import type { BodyOf } from "../../src/rpc/commands.ts";
 import { ManualClock } from "../../src/testing/manual_clock.ts";
 import { SeededRandom } from "../../src/testing/seeded_random.ts";
+import { Transactions } from "../../src/txn/begin.ts";
 import { MAX_TS } from "../../src/txn/lock_calls.ts";
 import { CleanUp } from "../../src/txn/lock_clean_up.ts";
 import type { ResolveOptions } from "../../src/txn/lock_resolver.ts";
@@ -342,4 +343,43 @@ test("[TXN-160] a primary that answers with another error fails the caller, with
     world.clock.run(world.locks.resolve([lockOf("s")], WRITE, world.operation())),
     (error) => isKind("protocol")(error) && TikvError.is((error as Error).cause),
   );
+});
+
+test("[T-33] a lock that was just changed is neither resolved nor taken for free: its owner is at work", async () => {
+  const held = (durationToLastUpdateMs: bigint): unknown => {
+    const lock = { lockType: Op.PessimisticLock, lockForUpdateTs: LOCK_TS, durationToLastUpdateMs };
+    return { ...NOTHING, errors: [locked("k", lock)], results: [], values: [], notFounds: [] };
+  };
+  const answers = [held(1n), held(299n), held(300n), {
+    ...NOTHING,
+    errors: [],
+    results: [],
+    values: [],
+    notFounds: [],
+  }];
+  const world = scene(({ method }) => {
+    if (method === "KvPessimisticLock") return answers.shift();
+    const released = {
+      ...NOTHING,
+      lockTtl: 0n,
+      commitVersion: 0n,
+      action: Action.TTLExpirePessimisticRollback,
+    };
+    return method === "KvCheckTxnStatus" ? released : { ...NOTHING, errors: [] };
+  });
+  const { clock, regions } = world;
+  const txn = await clock.run(new Transactions(world.parts, {}).begin({ mode: "pessimistic" }));
+  const before = clock.now();
+  await clock.run(txn.lock(["k"]));
+  assert.deepEqual(regions.sent.map(({ method }) => method), [
+    "KvPessimisticLock",
+    "KvPessimisticLock",
+    "KvPessimisticLock",
+    "KvCheckTxnStatus",
+    "KVPessimisticRollback",
+    "KvPessimisticLock",
+  ]);
+  // It was waited for shortly, and not asked for without end.
+  assert.ok(clock.now() > before && clock.now() - before < 200);
+  await clock.run(txn.rollback());
 });

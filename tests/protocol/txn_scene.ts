@@ -20,6 +20,8 @@ import { SafePoint } from "../../src/txn/safe_point.ts";
 import { openSnapshot, type Snapshot } from "../../src/txn/snapshot.ts";
 import { StaleTime } from "../../src/txn/stale_time.ts";
 import type { SnapshotOptions } from "../../src/txn/snapshot_options.ts";
+import type { SnapshotParts } from "../../src/txn/snapshot_reads.ts";
+import type { TxnSession } from "../../src/txn/txn_session.ts";
 import { type Timestamp, timestampOf } from "../../src/types.ts";
 import { FakeRegions, type SentRequest } from "../unit/plan/fake_regions.ts";
 import { bytes } from "../unit/raw/fake_store.ts";
@@ -61,7 +63,8 @@ export interface Scene {
   readonly timestamps: { asked: number; fails: boolean };
   readonly safePoint: { ts: bigint; asked: number; fails: boolean; isCollecting: boolean };
   readonly locks: LockResolver;
-  readonly clockOfLocks: LockClock;
+  /** What transactions are made with. */
+  readonly parts: SnapshotParts & { readonly session: TxnSession };
   operation(timeoutMs?: number): Operation;
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;
 }
@@ -114,6 +117,13 @@ export function scene(
     observe: settings.observe,
   });
   const session = { routing: regions.routing, settings, closing: new AbortController().signal };
+  const parts = {
+    session: { ...session, oracle: lockClock, background },
+    locks,
+    safePoint,
+    clock: lockClock,
+    staleTime,
+  };
   return {
     clock,
     regions,
@@ -121,13 +131,13 @@ export function scene(
     timestamps,
     safePoint: point,
     locks,
-    clockOfLocks: lockClock,
+    parts,
     operation(timeoutMs = 20_000): Operation {
       const { environment, observe: observer } = settings;
       return new Operation("test", { deadline: Deadline.after(clock, timeoutMs), environment, observer });
     },
     snapshot: (options = {}) =>
-      openSnapshot({ session, locks, safePoint, clock: lockClock, staleTime }, {
+      openSnapshot(parts, {
         ...momentOf(options),
         ...options,
       }, {
