@@ -26,6 +26,8 @@ export interface Pair extends AsyncDisposable {
   startGo(): Promise<GoClient>;
   split(key: string): Promise<void>;
   moveLeader(key: string): Promise<void>;
+  /** The region of a key. */
+  regionOf(key: string): bigint;
   losePessimisticLocks(key: string): void;
 }
 
@@ -77,6 +79,7 @@ export async function startPair(program: string, options: PairOptions): Promise<
       startGo,
       split: (key) => cluster.split(key, inKeyspace),
       moveLeader: (key) => cluster.moveLeader(key, undefined, inKeyspace),
+      regionOf: (key) => cluster.regionOf(key, inKeyspace).id,
       losePessimisticLocks: (key) => cluster.losePessimisticLocks(key, inKeyspace),
       [Symbol.asyncDispose]: close,
     };
