@@ -38,6 +38,7 @@ export interface LockBreaker {
       readonly startTs: bigint;
       /** Takes all pessimistic locks of a transaction that is over away that the region has. */
       readonly releasesRegion?: boolean | undefined;
+      readonly resolvesRegion?: boolean | undefined;
       readonly context?: ContextFields | undefined;
     },
     operation: Operation,

@@ -83,6 +83,7 @@ export class LockResolver {
     caller: {
       readonly startTs: bigint;
       readonly releasesRegion?: boolean | undefined;
+      readonly resolvesRegion?: boolean | undefined;
       readonly context?: ContextFields | undefined;
     },
     operation: Operation,

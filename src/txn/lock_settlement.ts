@@ -26,6 +26,8 @@ export interface ResolveOptions {
   readonly mode: "read" | "write";
   /** Takes only these locks away, however large their transaction is. */
   readonly isLite?: boolean | undefined;
+  /** Takes all locks of a transaction that is over away that the region has, however small it is. */
+  readonly resolvesRegion?: boolean | undefined;
   /** A read that cannot look through locks: it goes on when they are gone. */
   readonly needsCleanUp?: boolean | undefined;
   /** Takes all pessimistic locks of a transaction that is over away that the region has. */
@@ -184,8 +186,9 @@ export class LockSettlement {
     if (finding.allKeys.length > 0) return await this.#resolveAll(ending, finding, operation);
     const keys = [];
     const inRegions = [];
+    const { isLite = false, resolvesRegion = false } = this.#options;
     for (const lock of locks) {
-      const mode = resolveModeOf(lock, this.#options.isLite === true);
+      const mode = resolvesRegion ? "region" : resolveModeOf(lock, isLite);
       if (mode === "region") inRegions.push(lock.key);
       else if (mode === "keys" || !finding.isFresh) keys.push(lock.key);
     }

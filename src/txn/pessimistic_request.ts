@@ -117,6 +117,7 @@ async function lockPart(
 ): Promise<LockPart[] | undefined> {
   const { session, context } = call.txn;
   const { sender } = session.routing;
+  const met = new Set<bigint>();
   for (;;) {
     operation.deadline.throwIfOver("lock keys");
     const body = lockBody(call, part, waitMsOf(call, operation));
@@ -129,7 +130,7 @@ async function lockPart(
       takeReply(call, part, reply);
       return undefined;
     }
-    await getPast(call, { part, errors: reply.errors }, operation);
+    await getPast(call, { part, met, errors: reply.errors }, operation);
   }
 }
 
@@ -177,7 +178,12 @@ function shortReply(asked: number, answered: number): TikvError<"protocol"> {
 /** Does what lets the next attempt go on, or throws. */
 async function getPast(
   call: LockCall,
-  { part, errors }: { readonly part: LockPart; readonly errors: readonly KeyError[] },
+  { part, met, errors }: {
+    readonly part: LockPart;
+    /** Transactions whose locks were in the way before. */
+    readonly met: Set<bigint>;
+    readonly errors: readonly KeyError[];
+  },
   operation: Operation,
 ): Promise<void> {
   const { txn, waitUntil } = call;
@@ -190,9 +196,13 @@ async function getPast(
   // Who has just changed a lock is at work: neither the primary has to be asked nor anybody waited
   // for longer than the store has done already.
   const idle = locks.filter(({ durationToLastUpdateMs: ms }) => ms === 0n || ms >= ACTIVE_MS);
+  // A store tells of one lock at a time, after a second of waiting for it: whoever left one has
+  // perhaps left them all.
+  const resolvesRegion = idle.some(({ lockVersion }) => met.has(lockVersion));
+  for (const { lockVersion } of idle) met.add(lockVersion);
   const aliveMs = idle.length === 0 ? undefined : await txn.locks.breakLocks(
     idle,
-    { startTs: 0n, context: txn.context, releasesRegion: true },
+    { startTs: 0n, context: txn.context, releasesRegion: true, resolvesRegion },
     operation,
   );
   if (aliveMs === 0) return;
