@@ -354,8 +354,8 @@ test("[T-33] a lock that was just changed is neither resolved nor taken for free
     ...NOTHING,
     errors: [],
     results: [],
-    values: [],
-    notFounds: [],
+    values: [bytes("v")],
+    notFounds: [false],
   }];
   const world = scene(({ method }) => {
     if (method === "KvPessimisticLock") return answers.shift();
