@@ -121,6 +121,8 @@ export class CommitRun {
   readonly forUpdateTs: bigint;
   triesOnePc: boolean;
   usesAsyncCommit: boolean;
+  /** Keys for which no prewrite has gone out so far. */
+  unsentKeys: number;
   /** The most that a store may choose by itself; 0 for no limit. */
   maxCommitTs = 0n;
   /** When a store committed it in one phase; 0 when none did. */
@@ -142,6 +144,7 @@ export class CommitRun {
     this.options = options;
     this.limits = { ...COMMIT_LIMITS, ...txn.session.limits };
     this.sizeBytes = mutations.reduce((sum, mutation) => sum + sizeOfMutation(mutation), 0);
+    this.unsentKeys = mutations.length;
     this.triesOnePc = options.canUseOnePc;
     this.usesAsyncCommit = options.canUseAsyncCommit;
     const hasChecks = isPessimistic && mutations.some(({ check }) => check === "constraint");

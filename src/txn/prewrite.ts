@@ -11,6 +11,7 @@ import type { Region } from "../region/region.ts";
 import { STALE, type Stale } from "../region/stale.ts";
 import type { PrewriteReply } from "../rpc/batch/messages.ts";
 import { COMMANDS } from "../rpc/commands.ts";
+import { TxnAbortedError } from "../txn_errors.ts";
 import { lockWaitError } from "./committer_errors.ts";
 import { type CommitMutation, type CommitRun, sizeOfMutation } from "./committer_run.ts";
 import { preSplit } from "./pre_split.ts";
@@ -23,7 +24,9 @@ export interface PrewritePart {
   readonly mutations: readonly CommitMutation[];
   /** Keys that the transaction has in the region, as far as that is known. */
   readonly txnSize: bigint;
-  /** A request with these keys was sent before, and may have been executed. */
+  /** A request with these keys has gone out. */
+  isSent: boolean;
+  /** One has, and may have been executed. */
   isRetry: boolean;
   /** A request with these keys was lost that may have committed the transaction. */
   readonly isInDoubt: boolean;
@@ -44,10 +47,20 @@ export async function prewriteAll(run: CommitRun, operation: Operation): Promise
       concurrency: session.routing.concurrency,
     });
   } catch (error) {
+    if (run.doubt !== undefined) throw run.doubt;
     // With a key that is not as asserted it is not committed, whatever became of the others.
     const { assertionError } = run;
     if (assertionError !== undefined) throw isUndetermined(error) ? assertionError : error;
-    throw whole.isMaybeExecuted && run.isDecidedByPrewrite ? run.undetermined(error) : error;
+    // Nor is it with a key that nobody has been asked to lock.
+    if (whole.isMaybeExecuted && run.isDecidedByPrewrite && run.unsentKeys === 0) {
+      throw run.undetermined(error);
+    }
+    if (!isUndetermined(error)) throw error;
+    const { startTs } = run.options.txn;
+    throw new TxnAbortedError("Cannot commit: a store does not know what became of a prewrite", {
+      startTs,
+      cause: error,
+    });
   } finally {
     operation.join(whole);
   }
@@ -77,6 +90,7 @@ async function partsOf(
       region,
       mutations: piece,
       txnSize,
+      isSent: origin?.isSent ?? false,
       isRetry: origin?.isRetry ?? false,
       isInDoubt: operation.isMaybeExecuted,
     }));
@@ -147,6 +161,10 @@ async function send(
     await operation.backoffs.wait("regionMiss", error, { regionId: part.region.id });
     return STALE;
   } finally {
+    if (operation.attempts > attempts && !part.isSent) {
+      part.isSent = true;
+      run.unsentKeys -= part.mutations.length;
+    }
     // The store may have done it before: it is to take what it finds of this transaction as its own.
     if (operation.attempts > attempts + 1 || operation.hadDoubt) part.isRetry = true;
   }

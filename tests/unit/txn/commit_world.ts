@@ -52,6 +52,8 @@ export interface CommitWorldOptions {
   /** Defaults of the transactions. */
   readonly defaults?: CallOptions;
   readonly limits?: Partial<CommitLimits>;
+  /** Another client of the cluster of this world. */
+  readonly joins?: CommitWorld;
 }
 
 /** The cluster, and a client that is looked at. */
@@ -86,7 +88,7 @@ export class CommitWorld implements AsyncDisposable {
     const sent: Sent[] = [];
     let now = (): number => 0;
     const world = await SnapshotWorld.start(
-      { splitKeys: ["m"], ...options.cluster },
+      options.joins?.world ?? { splitKeys: ["m"], ...options.cluster },
       { timeoutMs: 60_000, ...options.client },
       (transport) => tapped(transport, (name, body) => sent.push({ name, body, at: now() })),
     );

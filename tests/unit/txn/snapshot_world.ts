@@ -43,11 +43,12 @@ export class SnapshotWorld implements AsyncDisposable {
   /** Attempts of requests, in order. */
   readonly calls: InterceptedCall[];
   readonly events: ClientEvent[];
+  readonly ownsCluster: boolean;
 
   private constructor(
-    { cluster, clock, parts, calls, events }: Pick<
+    { cluster, clock, parts, calls, events, ownsCluster }: Pick<
       SnapshotWorld,
-      "cluster" | "clock" | "parts" | "calls" | "events"
+      "cluster" | "clock" | "parts" | "calls" | "events" | "ownsCluster"
     >,
   ) {
     this.cluster = cluster;
@@ -55,16 +56,20 @@ export class SnapshotWorld implements AsyncDisposable {
     this.parts = parts;
     this.calls = calls;
     this.events = events;
+    this.ownsCluster = ownsCluster;
     this.snapshotParts = parts.txn();
   }
 
+  /** Starts a cluster with one client, or another client of the cluster of a world. */
   static async start(
-    options: PlaygroundOptions = {},
+    options: PlaygroundOptions | SnapshotWorld = {},
     own: ClientOptions = {},
     tap: (transport: Transport) => Transport = (transport) => transport,
   ): Promise<SnapshotWorld> {
-    const clock = new ManualClock();
-    const cluster = await Playground.start({ stores: 3, mode: "txn", clock, seed: 1, ...options });
+    const joined = options instanceof SnapshotWorld ? options : undefined;
+    const clock = joined?.clock ?? new ManualClock();
+    const cluster = joined?.cluster ??
+      await Playground.start({ stores: 3, mode: "txn", clock, seed: 1, ...options as PlaygroundOptions });
     const { pd, transport, environment } = cluster.connectOptions();
     const calls: InterceptedCall[] = [];
     const events: ClientEvent[] = [];
@@ -81,7 +86,8 @@ export class SnapshotWorld implements AsyncDisposable {
       { endpoints: pd, settings, transport: tap(transport) },
       Deadline.after(clock, 10_000),
     );
-    return new SnapshotWorld({ cluster, clock, calls, events, parts: await clock.run(connecting) });
+    const parts = await clock.run(connecting);
+    return new SnapshotWorld({ cluster, clock, calls, events, parts, ownsCluster: joined === undefined });
   }
 
   get session(): TxnSession {
@@ -148,6 +154,15 @@ export class SnapshotWorld implements AsyncDisposable {
     return at;
   }
 
+  async rollBack(keys: readonly string[], startTs: bigint): Promise<void> {
+    for (const key of keys) {
+      const body = { startVersion: startTs, keys: [utf8Encode(key)] };
+      const request = this.session.routing.sender.request(COMMANDS.KvBatchRollback, body);
+      const { error } = await this.#send(key, request);
+      if (error !== undefined) throw new Error(`the rollback of ${key} failed`);
+    }
+  }
+
   /** Writes and commits keys; returns when. */
   async put(...keys: readonly string[]): Promise<bigint> {
     const startTs = await this.ts();
@@ -209,7 +224,7 @@ export class SnapshotWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.run(this.parts.close());
-    await this.cluster.close();
+    if (this.ownsCluster) await this.cluster.close();
   }
 
   #send<O>(key: string, request: Parameters<typeof sendToKey<unknown, O>>[2]["request"]): Promise<O> {
