@@ -8,8 +8,9 @@ import type { ContextFields } from "../rpc/context.ts";
  */
 export class KnownLocks {
   readonly #fields: ContextFields | undefined;
-  readonly #ignored = new Set<bigint>();
-  readonly #readThrough = new Set<bigint>();
+  // Most reads never meet a lock.
+  #ignored: Set<bigint> | undefined;
+  #readThrough: Set<bigint> | undefined;
   #context: ContextFields | undefined;
 
   /** The fields that requests have besides. */
@@ -25,21 +26,21 @@ export class KnownLocks {
 
   /** Looks past the locks of transactions from now on. */
   ignore(startTs: Iterable<bigint>): void {
-    addTo(this.#ignored, startTs);
+    addTo(this.#ignored ??= new Set(), startTs);
     this.#update();
   }
 
   /** Looks through the locks of transactions from now on. */
   readThrough(startTs: Iterable<bigint>): void {
-    addTo(this.#readThrough, startTs);
+    addTo(this.#readThrough ??= new Set(), startTs);
     this.#update();
   }
 
   #update(): void {
     this.#context = {
       ...this.#fields,
-      resolvedLocks: [...this.#ignored],
-      committedLocks: [...this.#readThrough],
+      resolvedLocks: [...this.#ignored ?? []],
+      committedLocks: [...this.#readThrough ?? []],
     };
   }
 }

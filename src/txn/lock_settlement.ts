@@ -88,9 +88,10 @@ export class LockSettlement {
       await this.#settle(group, ofGroup);
       return undefined;
     }, { operation, concurrency: this.#parts.concurrency });
-    for (const { ending, keys } of this.#lite.values()) {
-      await this.#cleanUpKeys(ending, keys, operation);
-    }
+    await runParts([...this.#lite.values()], async ({ ending, keys }, ofPart) => {
+      await this.#cleanUpKeys(ending, keys, ofPart);
+      return undefined;
+    }, { operation, concurrency: this.#parts.concurrency });
     return {
       waitMs: this.#waitMs ?? 0,
       ignored: [...this.#ignored],

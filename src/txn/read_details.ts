@@ -6,11 +6,11 @@ import type { RetryCause } from "../errors.ts";
 import type { DetailedReply } from "../rpc/batch/messages.ts";
 import { execDetailsOf } from "../rpc/batch/wire_txn.ts";
 
-/** How often one kind of request was answered, and how long that took in all. */
+/** How often one kind of request was sent, and how long that took in all. */
 export interface RequestTally {
-  /** Answers, those that ended in another try included. */
+  /** Attempts, those included that had to be made again, elsewhere or later. */
   readonly count: number;
-  /** Time from sending to the answer, with the tries at other replicas. */
+  /** Time from sending to the answer, with the waits in between. */
   readonly totalMs: number;
 }
 
@@ -158,8 +158,15 @@ export class ReadDetails {
   }
 
   /** @internal */
-  addReply(name: string, durationMs: number, reply: Partial<DetailedReply> | undefined): void {
-    this.#addRequest(name, 1, durationMs);
+  addReply(
+    name: string,
+    { attempts, durationMs, reply }: {
+      readonly attempts: number;
+      readonly durationMs: number;
+      readonly reply: Partial<DetailedReply> | undefined;
+    },
+  ): void {
+    this.#addRequest(name, attempts, durationMs);
     const bytes = reply?.execDetailsV2Bytes;
     if (bytes === undefined) return;
     const details = execDetailsOf({ regionError: undefined, execDetailsV2Bytes: bytes });

@@ -1,28 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads at one timestamp, in bytes.
 
-import type { LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import { KeyMap, KeySet } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
-import { sendToKey } from "../plan/dispatch.ts";
-import { runParts } from "../plan/run.ts";
 import type { Session } from "../plan/session.ts";
-import { cutByCount, type ItemsPart, shardItems } from "../plan/shard.ts";
-import { STALE } from "../region/stale.ts";
-import type { RegionRequest, RequestOptions } from "../region/request.ts";
-import type { BatchGetReply } from "../rpc/batch/messages.ts";
-import { type BodyOf, COMMANDS, type ReplyOf } from "../rpc/commands.ts";
+import type { STALE } from "../region/stale.ts";
+import type { RequestOptions } from "../region/request.ts";
 import type { Entry, Timestamp } from "../types.ts";
-import { keyErrorOf, locksInError } from "./key_error.ts";
+import { keyErrorOf } from "./key_error.ts";
 import { KnownLocks } from "./known_locks.ts";
 import { MAX_TS } from "./lock_calls.ts";
 import type { LockClock } from "./lock_clock.ts";
 import type { LockResolver } from "./lock_resolver.ts";
 import type { RoutedRequest } from "./read_route.ts";
 import type { SafePoint } from "./safe_point.ts";
+import { batchGetFromStores } from "./snapshot_batch.ts";
 import { SnapshotCache, type Versioned } from "./snapshot_cache.ts";
-import { LockedRead } from "./snapshot_locks.ts";
+import { getFromStore } from "./snapshot_get.ts";
 import type { SnapshotSettings } from "./snapshot_options.ts";
 import { type PageCalls, scanSnapshot, type SnapshotScan } from "./snapshot_scan.ts";
 import type { StaleTime } from "./stale_time.ts";
@@ -52,12 +47,6 @@ export interface RequestTurn extends RoutedRequest {
   readonly isFirst: boolean;
   /** What the read knows of locks; what the snapshot does when absent. */
   readonly known?: KnownLocks | undefined;
-}
-
-/** Keys that are read by one request. */
-interface ReadPart extends ItemsPart<Uint8Array> {
-  /** They were asked for before, of a region that has changed since. */
-  readonly isRetry: boolean;
 }
 
 /**
@@ -125,7 +114,7 @@ export class SnapshotReads {
     try {
       const preparing = this.prepare(operation);
       if (preparing !== undefined) await preparing;
-      const found = await this.#getFromStore(key, operation, needsCommitTs);
+      const found = await getFromStore(this, key, { operation, needsCommitTs });
       const checking = safePoint.check(this.ts, operation);
       if (checking !== undefined) await checking;
       this.cache?.set(key, found);
@@ -195,15 +184,23 @@ export class SnapshotReads {
   /** Sends something and counts it, if somebody wants to know. */
   async counted<R extends { readonly execDetailsV2Bytes?: Uint8Array | undefined } | typeof STALE>(
     name: string,
+    operation: Operation,
     send: () => Promise<R>,
   ): Promise<R> {
     const { details } = this.settings;
     if (details === undefined) return await send();
-    const { clock } = this.parts.session.settings.environment;
-    const sentAt = clock.now();
-    const reply = await send();
-    details.addReply(name, clock.now() - sentAt, reply === STALE ? undefined : reply);
-    return reply;
+    const { clock } = operation.environment;
+    const [sentAt, before] = [clock.now(), operation.attempts];
+    let reply: R | undefined;
+    try {
+      return reply = await send();
+    } finally {
+      details.addReply(name, {
+        attempts: operation.attempts - before,
+        durationMs: clock.now() - sentAt,
+        reply: typeof reply === "object" ? reply : undefined,
+      });
+    }
   }
 
   /** Refuses what would show several moments as one. */
@@ -212,68 +209,17 @@ export class SnapshotReads {
     throw new TikvError("misuse", `Cannot ${what} at the latest timestamp: each would be of another moment`);
   }
 
-  async #getFromStore(
-    key: Uint8Array,
-    operation: Operation,
-    needsCommitTs: boolean,
-  ): Promise<Versioned | undefined> {
-    const { routing } = this.parts.session;
-    const body = { key, version: this.ts, needCommitTs: needsCommitTs };
-    const { known } = this;
-    let locked: LockedRead | undefined;
-    try {
-      for (;;) {
-        const hasMetLock = locked !== undefined;
-        const turn = { isFirst: !hasMetLock, known, keys: 1, hasMetLock };
-        const request = routing.sender.request(COMMANDS.KvGet, body, this.requestOptions(turn));
-        const reply = await this.#sendGet(request, key, operation);
-        if (reply.error === undefined) {
-          // No value is empty; there are stores that do not set the flag.
-          if (reply.notFound || reply.value.length === 0) return undefined;
-          return this.#versioned(reply, needsCommitTs);
-        }
-        const locks = locksInError(reply.error);
-        if (locks.length === 0) throw this.errorOf("KvGet", reply.error);
-        locked ??= new LockedRead(this, { known, isLite: true, needsCleanUp: needsCommitTs });
-        await locked.settle(locks, operation);
-      }
-    } finally {
-      locked?.done();
-    }
-  }
-
-  async #sendGet(
-    request: RegionRequest<BodyOf<"KvGet">, ReplyOf<"KvGet">>,
-    key: Uint8Array,
-    operation: Operation,
-  ): Promise<ReplyOf<"KvGet">> {
-    const { details } = this.settings;
-    const { routing, settings } = this.parts.session;
-    const sentAt = details === undefined ? 0 : settings.environment.clock.now();
-    // The first try is written out: a cached region that is right costs no further promise.
-    const region = routing.regions.peek(key);
-    const first = region === undefined ? STALE : await routing.sender.send(region, request, operation);
-    const reply = first === STALE ? await sendToKey(routing, key, { request, operation }) : first;
-    details?.addReply("KvGet", settings.environment.clock.now() - sentAt, reply);
-    return reply;
-  }
-
   async #batchGetFresh(
     keys: readonly Uint8Array[],
     operation: Operation,
     facts: ReadFacts,
   ): Promise<KeyMap<Versioned>> {
-    const { session, safePoint } = this.parts;
-    const { routing } = session;
+    const { safePoint } = this.parts;
     const found = new KeyMap<Versioned>();
     try {
       const preparing = this.prepare(operation);
       if (preparing !== undefined) await preparing;
-      const parts = await this.#partsOf(keys, operation, operation.attempts > 0);
-      await runParts(parts, (part, ofPart) => this.#batchGetPart(part, { found, ...facts }, ofPart), {
-        operation,
-        concurrency: routing.concurrency,
-      });
+      await batchGetFromStores(this, keys, { ...facts, found }, operation);
       const checking = safePoint.check(this.ts, operation);
       if (checking !== undefined) await checking;
     } finally {
@@ -281,89 +227,6 @@ export class SnapshotReads {
     }
     if (this.cache !== undefined) { for (const key of keys) this.cache.set(key, found.get(key)); }
     return found;
-  }
-
-  async #partsOf(keys: readonly Uint8Array[], operation: Operation, isRetry: boolean): Promise<ReadPart[]> {
-    const { regions } = this.parts.session.routing;
-    const parts = await shardItems(keys, {
-      regions,
-      operation,
-      keyOf: (key) => key,
-      cut: (items) => cutByCount(items, KEYS_PER_REQUEST),
-    });
-    return parts.map((part) => ({ ...part, isRetry }));
-  }
-
-  /** Reads the keys of one request until none of them is locked. */
-  async #batchGetPart(
-    { region, items, isRetry }: ReadPart,
-    { found, needsCommitTs = false, hasMetLock = false }: ReadFacts & { readonly found: KeyMap<Versioned> },
-    operation: Operation,
-  ): Promise<ReadPart[] | undefined> {
-    const { sender } = this.parts.session.routing;
-    let pending: readonly Uint8Array[] = items;
-    let locked: LockedRead | undefined;
-    try {
-      for (;;) {
-        const turn = {
-          isFirst: !isRetry && locked === undefined,
-          keys: pending.length,
-          hasMetLock: hasMetLock || locked !== undefined,
-        };
-        const request = sender.request(COMMANDS.KvBatchGet, {
-          keys: pending,
-          version: this.ts,
-          needCommitTs: needsCommitTs,
-        }, this.requestOptions(turn));
-        const reply = await this.counted("KvBatchGet", () => sender.send(region, request, operation));
-        if (reply === STALE) return await this.#partsOf(pending, operation, true);
-        const { locks, lockedKeys } = this.#take(reply, found, needsCommitTs);
-        if (locks.length === 0) return undefined;
-        // An error of the whole answer means that the pairs are not all: everything is asked again.
-        if (reply.error === undefined) pending = pending.filter((key) => lockedKeys.has(key));
-        locked ??= new LockedRead(this, { known: this.#known, isLite: false, needsCleanUp: needsCommitTs });
-        await locked.settle(locks, operation);
-      }
-    } finally {
-      locked?.done();
-    }
-  }
-
-  /** Keeps the values of an answer, and tells what stood in the way of the others. */
-  #take(
-    { error, pairs }: BatchGetReply,
-    found: KeyMap<Versioned>,
-    needsCommitTs: boolean,
-  ): { readonly locks: readonly LockInfo[]; readonly lockedKeys: KeySet } {
-    const lockedKeys = new KeySet();
-    if (error !== undefined) {
-      const locks = locksInError(error);
-      if (locks.length === 0) throw this.errorOf("KvBatchGet", error);
-      return { locks, lockedKeys };
-    }
-    const locks: LockInfo[] = [];
-    for (const pair of pairs) {
-      if (pair.error === undefined) {
-        if (pair.value.length === 0) continue;
-        found.set(pair.key, this.#versioned(pair, needsCommitTs));
-        continue;
-      }
-      const ofPair = locksInError(pair.error);
-      const { locked } = pair.error;
-      if (locked === undefined || ofPair.length === 0) throw this.errorOf("KvBatchGet", pair.error);
-      lockedKeys.add(locked.key);
-      locks.push(...ofPair);
-    }
-    return { locks, lockedKeys };
-  }
-
-  #versioned(
-    { value, commitTs }: { readonly value: Uint8Array; readonly commitTs: bigint },
-    needsCommitTs: boolean,
-  ): Versioned {
-    if (!needsCommitTs) return { value, commitTs: 0n };
-    if (commitTs !== 0n) return { value, commitTs };
-    throw new TikvError("unsupported", "Cannot tell when the value was committed: the store does not say");
   }
 
   /** The error for one of a key that is no lock. */
@@ -374,5 +237,3 @@ export class SnapshotReads {
 }
 
 const NO_OPTIONS: RequestOptions = {};
-/** client-go's `batchGetSize`. */
-const KEYS_PER_REQUEST = 5120;

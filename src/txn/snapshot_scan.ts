@@ -115,6 +115,7 @@ async function sendUntilWhole(
       );
       const reply = await reads.counted<WithDetails<ScanReply> | typeof STALE>(
         "KvScan",
+        operation,
         () => routing.sender.send(page.region, request, operation),
       );
       if (reply === STALE || reply.error === undefined) return reply;

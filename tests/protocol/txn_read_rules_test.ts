@@ -253,3 +253,36 @@ test("[TXN-155] what a snapshot says of itself is checked", async () => {
     await assert.rejects(snapshot(wrong as object), TypeError);
   }
 });
+
+test("[TXN-154] attempts count, those that found the region changed and those that failed included", async () => {
+  const { snapshot, clock } = scene(({ method }, round) => {
+    if (method === "KvBatchGet") throw new TikvError("connection", "away");
+    return round === 1 ? STALE : FOUND;
+  });
+  const details = new ReadDetails();
+  const one = await snapshot({ details });
+  await clock.run(one.get("k"));
+  await assert.rejects(clock.run(one.batchGet(["a"])), TikvError);
+  const counts = [...details.requests].map(([name, { count }]) => [name, count]);
+  assert.deepEqual(counts, [["KvGet", 2], ["KvBatchGet", 1]]);
+});
+
+test("[TXN-163] the locks of many transactions are taken away side by side", async () => {
+  let most = 0;
+  const world = scene(async ({ method, operation }) => {
+    if (method === "KvCheckTxnStatus") return COMMITTED;
+    most = Math.max(most, world.regions.inFlight);
+    await operation.deadline.sleep(10, "take it away");
+    return NOTHING;
+  });
+  const locks = Array.from({ length: 8 }, (_, index) => {
+    const { locked: lock } = locked(`k${index}`, { lockVersion: LOCK_TS - BigInt(index) });
+    return lock === undefined ? [] : [lock];
+  });
+  const before = world.clock.now();
+  await world.clock.run(
+    world.locks.resolve(locks.flat(), { callerTs: 0n, mode: "write" }, world.operation()),
+  );
+  assert.equal(most, 4);
+  assert.equal(world.clock.now() - before, 20);
+});
