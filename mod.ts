@@ -100,7 +100,7 @@ export type {
   ViewCodecs,
   ViewOptions,
 } from "./src/raw/mod.ts";
-export { ReadDetails } from "./src/txn/mod.ts";
+export { ReadDetails, TransactionDetails } from "./src/txn/mod.ts";
 export type {
   BackgroundTask,
   BeginOptions,
@@ -126,16 +126,21 @@ export type {
   ResourceTagger,
   Savepoint,
   ScanTally,
+  SlowestRequest,
   Snapshot,
   SnapshotOptions,
   SnapshotScanOptions,
   StatementOptions,
+  StepTally,
   TaggedRequest,
   TimeTally,
   Transaction,
   TransactionOptions,
   TransactionStateName,
+  TransactionStep,
   VersionedValue,
+  WriteTally,
+  WriteTime,
 } from "./src/txn/mod.ts";
 export type { CallOptions, Entry, RegionId, StoreId, Timestamp } from "./src/types.ts";
 export { logicalOf, physicalMsOf, timestampOf } from "./src/types.ts";

@@ -8,6 +8,7 @@ import type { WriteFate } from "../errors.ts";
 import { BEGIN_NAMES, type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
 import type { TxnIdentity } from "./committer_run.ts";
 import { MinCommitTs } from "./min_commit_ts.ts";
+import { measured, measuredLocks, measuredSession } from "./measured.ts";
 import { runTransaction } from "./run.ts";
 import { transactionReads } from "./snapshot_options.ts";
 import { type SnapshotParts, SnapshotReads } from "./snapshot_reads.ts";
@@ -104,12 +105,20 @@ export class Transactions {
   }
 
   async #open(settings: TxnSettings, operation: Operation): Promise<TransactionCore> {
-    const { session, locks } = this.#parts;
+    const { details } = settings;
+    const session = details === undefined
+      ? this.#parts.session
+      : measuredSession(this.#parts.session, details);
+    const locks = details === undefined
+      ? this.#parts.locks
+      : measuredLocks(this.#parts.locks, { session, details });
     const { clock } = session.settings.environment;
+    details?.addAttempt();
     // Before the timestamp is asked for: the age of the transaction is not underestimated.
     const beganAt = clock.now();
-    const startTs = settings.startTs ?? await session.oracle.timestamp(operation);
-    const reads = transactionReads(settings.context, settings.routes);
+    const startTs = settings.startTs ??
+      await measured({ details, session }, { step: "begin" }, () => session.oracle.timestamp(operation));
+    const reads = { ...transactionReads(settings.context, settings.routes), details: details?.reads };
     const txn: TxnIdentity = {
       session,
       locks,

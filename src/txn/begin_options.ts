@@ -14,6 +14,7 @@ import type { ContextFields, ResourceTagger } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { BufferLimits } from "./buffer_limits.ts";
 import type { BackgroundTask } from "./committer_background.ts";
+import { TransactionDetails } from "./transaction_details.ts";
 import { checkResourceTag, checkText } from "./snapshot_options.ts";
 import type { CommitLag, CommitPath, CommitWait } from "./committer_run.ts";
 import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./read_route.ts";
@@ -172,6 +173,8 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
    * them; client-go has no limit
    */
   readonly maxKeys?: number | undefined;
+  /** Collects what it costs, its reads included. */
+  readonly details?: TransactionDetails | undefined;
   /** Is told how much memory the writes take, in bytes, whenever that changes. What it throws is ignored. */
   readonly onMemoryChange?: ((memoryBytes: number) => void) | undefined;
   /** Is told how the commit went, when there was something to commit. What it throws is ignored. */
@@ -206,6 +209,7 @@ export interface TxnSettings {
   readonly onCommit: BeginOptions["onCommit"];
   readonly onBackground: BeginOptions["onBackground"];
   readonly onMemoryChange: BeginOptions["onMemoryChange"];
+  readonly details: TransactionDetails | undefined;
 }
 
 /** Checks options, whose names are among those that are known. */
@@ -221,6 +225,9 @@ export function checkBeginOptions(
   checkSignal(options.signal);
   if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
   for (const name of FUNCTIONS) checkFunction(name, options[name]);
+  if (options.details !== undefined && !(options.details instanceof TransactionDetails)) {
+    throw new TypeError(`Cannot use ${nameOf(options.details)} as "details": expected TransactionDetails`);
+  }
   const limits = {
     maxEntryBytes: options.maxEntryBytes ?? maxEntryBytes,
     maxTotalBytes: options.maxTotalBytes ?? DEFAULT_TOTAL_BYTES,
@@ -245,6 +252,7 @@ export function checkBeginOptions(
     onCommit: options.onCommit,
     onBackground: options.onBackground,
     onMemoryChange: options.onMemoryChange,
+    details: options.details,
   };
 }
 
@@ -369,5 +377,6 @@ export const BEGIN_NAMES: ReadonlySet<string> = new Set(
     "onCommit",
     "onBackground",
     "onMemoryChange",
+    "details",
   ] as const satisfies readonly (keyof BeginOptions)[],
 );

@@ -37,6 +37,14 @@ export type { ReplicaRead, ReplicaReadOptions } from "./read_route.ts";
 export type { Reader, ReadScanOptions } from "./reader.ts";
 export type { Snapshot, VersionedValue } from "./snapshot.ts";
 export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";
+export { TransactionDetails } from "./transaction_details.ts";
+export type {
+  SlowestRequest,
+  StepTally,
+  TransactionStep,
+  WriteTally,
+  WriteTime,
+} from "./transaction_details.ts";
 export type { TransactionStateName } from "./state.ts";
 export type {
   InsertOptions,

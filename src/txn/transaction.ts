@@ -295,7 +295,12 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
       waitMs: checkNumber("waitMs", waitMs, { min: 0, max: Infinity }),
       onlyIfExists: checkBoolean("onlyIfExists", onlyIfExists),
     };
-    return await this.#core.run(name, call, (operation) => lockKeys(this.#core, request, operation));
+    const core = this.#core;
+    return await core.run(
+      name,
+      call,
+      (operation) => core.measured("lock", operation, () => lockKeys(core, request, operation)),
+    );
   }
 
   #keyOf(key: KeyIn<K>): Uint8Array {

@@ -5,25 +5,22 @@ import type { Operation } from "../async/operation.ts";
 import { TikvError } from "../errors.ts";
 import { eitherOf, runOperation } from "../plan/session.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
-import type { CommitInfo, TxnSettings } from "./begin_options.ts";
+import type { TxnSettings } from "./begin_options.ts";
 import { WriteBuffer } from "./buffer.ts";
 import { commitTransaction } from "./committer.ts";
 import { startInBackground } from "./committer_background.ts";
-import {
-  type CommitPath,
-  CommitRun,
-  type CommitterOptions,
-  type CommitWait,
-  type TxnIdentity,
-} from "./committer_run.ts";
+import { type CommitPath, CommitRun, type CommitWait, type TxnIdentity } from "./committer_run.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { FlagChange } from "./key_flags.ts";
+import { measured } from "./measured.ts";
 import { type HeldLock, PessimisticLocks } from "./pessimistic.ts";
 import type { StatementRun } from "./statement_run.ts";
 import * as states from "./state.ts";
 import { overError, type TransactionState } from "./state.ts";
 import { type NotedCall, TransactionCalls } from "./transaction_calls.ts";
 import { commitLatched } from "./transaction_latches.ts";
+import { commitInfoOf, committerOptionsOf, tellCaller } from "./transaction_commit.ts";
+import type { TransactionStep } from "./transaction_details.ts";
 import { lockKeys } from "./transaction_locks.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 import { type CommitPlan, planOf } from "./transaction_plan.ts";
@@ -76,7 +73,7 @@ export class TransactionCore {
     this.buffer = new WriteBuffer({
       ...limits,
       onMemoryChange: onMemoryChange &&
-        ((memoryBytes) => this.#tell("onMemoryChange", onMemoryChange, memoryBytes)),
+        ((memoryBytes) => tellCaller(txn, { name: "onMemoryChange", callback: onMemoryChange }, memoryBytes)),
     });
     this.#heartbeat = new Heartbeat(txn);
     this.locks = new PessimisticLocks({
@@ -152,6 +149,12 @@ export class TransactionCore {
     return await runOperation(this.txn.session, start, work);
   }
 
+  /** Does a step that the caller waits for; see `details`. */
+  measured<T>(step: TransactionStep, operation: Operation, work: () => Promise<T>): Promise<T> {
+    const { details } = this.settings;
+    return measured({ details, session: this.txn.session }, { step, operation }, work);
+  }
+
   /** Locks keys before anything is read, and reads from then on at the moment of the locks. */
   async lockAhead(keys: readonly Uint8Array[], operation: Operation): Promise<void> {
     this.#watchClosing();
@@ -162,7 +165,7 @@ export class TransactionCore {
       wants: "nothing",
       onlyIfExists: false,
     } as const;
-    await lockKeys(this, request, operation);
+    await this.measured("lock", operation, () => lockKeys(this, request, operation));
     // A new one: what the locks have met may be ahead of what the cluster has reached.
     this.#readTs = await this.txn.session.oracle.timestamp(operation);
     this.#snapshot = this.snapshotAt(this.#readTs);
@@ -258,7 +261,9 @@ export class TransactionCore {
     run: (work: (operation: Operation) => Promise<CommitResult>) => Promise<CommitResult>,
   ): Promise<CommitResult> {
     try {
-      const result = await run((operation) => this.#commitAll(operation));
+      const result = await run((operation) =>
+        this.measured("commit", operation, () => this.#commitAll(operation))
+      );
       this.#move(states.committed(result.commitTs));
       return result;
     } catch (error) {
@@ -289,58 +294,25 @@ export class TransactionCore {
   }
 
   async #commitPlan(plan: CommitPlan, operation: Operation): Promise<CommitResult> {
-    const run = this.#run = new CommitRun(this.#committerOptions(plan));
+    const { txn, settings } = this;
+    const run = this.#run = new CommitRun(committerOptionsOf({
+      txn,
+      settings,
+      forUpdateTs: this.locks.forUpdateTs,
+      constraints: this.locks.constraints,
+      commitWait: this.#commitWait,
+      keepAlive: (primary) => this.#heartbeat.start(primary),
+    }, plan));
+    settings.details?.addMutations(plan.mutations.length, run.sizeBytes);
+    const onCommit = { name: "onCommit", callback: settings.onCommit };
     try {
       const { commitTs, path } = await commitTransaction(run, operation);
       this.locks.releaseDoubtful();
-      this.#tellCommit(run, { commitTs, error: undefined });
+      tellCaller(txn, onCommit, commitInfoOf(run, { commitTs, error: undefined }));
       return { commitTs, path };
     } catch (error) {
-      this.#tellCommit(run, { commitTs: undefined, error });
+      tellCaller(txn, onCommit, commitInfoOf(run, { commitTs: undefined, error }));
       throw error;
-    }
-  }
-
-  #committerOptions(plan: CommitPlan): CommitterOptions {
-    const { isPessimistic, isCausal, acceptsCommitTs, checkSchema, failsOnLock, assertionLevel } =
-      this.settings;
-    return {
-      txn: this.txn,
-      ...plan,
-      isPessimistic,
-      forUpdateTs: isPessimistic ? this.locks.forUpdateTs : 0n,
-      constraints: this.locks.constraints,
-      assertionLevel,
-      isCausal,
-      commitWait: this.#commitWait,
-      acceptsCommitTs,
-      checkSchema,
-      failsOnLock,
-      keepAlive: () => this.#heartbeat.start(plan.primary),
-    };
-  }
-
-  #tellCommit(run: CommitRun, { commitTs, error }: Pick<CommitInfo, "commitTs" | "error">): void {
-    const { canUseAsyncCommit, canUseOnePc } = run.options;
-    const { path, lag } = run;
-    this.#tell("onCommit", this.settings.onCommit, {
-      startTs: this.txn.startTs,
-      commitTs,
-      path,
-      hasAsyncFallback: canUseAsyncCommit && !run.usesAsyncCommit,
-      hasOnePcFallback: canUseOnePc && path !== "1pc",
-      lag,
-      error,
-    });
-  }
-
-  /** What the caller's callback throws turns nothing into an error that is none. */
-  #tell<T>(name: string, callback: ((value: T) => void) | undefined, value: T): void {
-    try {
-      callback?.(value);
-    } catch (cause) {
-      const message = `Ignored an error of "${name}"`;
-      this.txn.session.settings.observe({ type: "warning", message, cause });
     }
   }
 

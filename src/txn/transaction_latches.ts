@@ -2,6 +2,7 @@
 
 import type { Operation } from "../async/operation.ts";
 import { KeySet } from "../bytes/key_map.ts";
+import { measured } from "./measured.ts";
 import type { CommitMutation } from "./committer_run.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 
@@ -20,11 +21,17 @@ export async function commitLatched(
   const { session, startTs } = core.txn;
   const { latches, closing, settings } = session;
   if (latches === undefined || core.settings.isPessimistic) return await commit();
-  const hold = await latches.acquire(mutations.map(({ key }) => key), {
-    startTs,
-    deadline: operation.deadline.withSignal(closing),
-    revealKeys: settings.revealKeys,
-  });
+  const { details } = core.settings;
+  const hold = await measured(
+    { details, session },
+    { step: "latch" },
+    () =>
+      latches.acquire(mutations.map(({ key }) => key), {
+        startTs,
+        deadline: operation.deadline.withSignal(closing),
+        revealKeys: settings.revealKeys,
+      }),
+  );
   try {
     const result = await commit();
     const checked = mutations.filter(({ op }) => op === "check-not-exists").map(({ key }) => key);

@@ -29,7 +29,7 @@ async function countersAfter(scene: CallScene, others: readonly CallScene["clien
   return await run(end.sub("n/", numbers).get("k")) ?? 0n;
 }
 
-test("[TXN-088] without the option there are none: every conflict is found by a store", async () => {
+test("[TXN-088] [CFG-025] without the option there are none: every conflict is found by a store", async () => {
   await using scene = await startScene();
   const { client, calls, run } = scene;
   const txn = await run(client.begin());
