@@ -235,7 +235,7 @@ export class TransactionDetails {
       if (ms >= tally.slowest.ms) tally.slowest = { ms, regionId, storeId };
       const bytes = reply?.execDetailsV2Bytes;
       if (bytes === undefined) return;
-      this.#writes.addReply(name, ms, reply);
+      this.#writes.addReply(name, { attempts: 1, durationMs: ms, reply });
       const details = execDetailsOf({ regionError: undefined, execDetailsV2Bytes: bytes });
       if (details !== undefined) this.#writeTime = writeSum(this.#writeTime, writeTimeOf(details));
     };
