@@ -7,8 +7,8 @@ import { STALE } from "../../../src/region/send.ts";
 import { COMMANDS } from "../../../src/rpc/commands.ts";
 import type { ResourceTagger } from "../../../src/rpc/context.ts";
 import { text } from "../raw/fake_store.ts";
-import { bytes, inWorld, regionError } from "./region_world.ts";
-import { type Any, GET, OK, PUT, request, send } from "./sending.ts";
+import { bytes, failure, inWorld, regionError } from "./region_world.ts";
+import { type Any, GET, OK, PUT, request, send, TXN_GET } from "./sending.ts";
 
 describe("RegionSender.send()", () => {
   it(
@@ -45,6 +45,19 @@ describe("RegionSender.send()", () => {
       assert.equal(short?.context.maxExecutionDurationMs, 1_200n);
       assert.equal(short?.options.deadline.remainingMs(), 1_200);
       assert.equal(long?.context.maxExecutionDurationMs, 60_000n);
+    }),
+  );
+
+  it(
+    "[T-57] [TXN-153] the limit of the first attempt is told to the store, and is not that of the next one",
+    inWorld(async (world) => {
+      const script = [failure("timeout"), regionError({ serverIsBusy: {} }), () => OK];
+      const { result } = await send(world, script, TXN_GET, 60_000, { firstAttemptTimeoutMs: 80 });
+      assert.deepEqual(result, OK);
+      const limits = world.net.calls.map(({ context }) => context.maxExecutionDurationMs);
+      assert.deepEqual(limits, [80n, 5_000n, 5_000n]);
+      await send(world, [], TXN_GET, 50, { firstAttemptTimeoutMs: 80 });
+      assert.equal(world.net.calls.at(-1)?.context.maxExecutionDurationMs, 50n);
     }),
   );
 
