@@ -2,7 +2,7 @@
 // This project's client, as the tests of transactions drive it.
 
 import { connect, TikvError } from "../../mod.ts";
-import type { Client, ConnectOptions, Snapshot, Timestamp, Transaction } from "../../mod.ts";
+import type { AnyTikvError, Client, ConnectOptions, Snapshot, Timestamp, Transaction } from "../../mod.ts";
 import {
   type BeginWith,
   type Committed,
@@ -136,9 +136,13 @@ async function told<T>(work: Promise<T> | (() => T)): Promise<T> {
     return await (typeof work === "function" ? work() : work);
   } catch (error) {
     if (!TikvError.is(error)) throw error;
-    const details = error.kind === "deadlock" ? { lockTs: error.lockTs, waitChain: error.waitChain } : {};
-    throw new Refused(error.kind, error.message, details);
+    throw new Refused(error.kind, error.message, detailsOf(error));
   }
+}
+
+function detailsOf(error: AnyTikvError): Readonly<Record<string, unknown>> {
+  if (error.kind === "deadlock") return { lockTs: error.lockTs, waitChain: error.waitChain };
+  return error.kind === "write-conflict" ? { reason: error.reason } : {};
 }
 
 function foundOf(found: ReadonlyMapLike): Found {
