@@ -75,6 +75,15 @@ export type ClientEvent =
     readonly waitMs: number;
   }
   | {
+    /** A transaction with more than 10,000 keys or 4 MiB is about to be committed. */
+    readonly type: "large-commit";
+    /** When it began. */
+    readonly startTs: bigint;
+    readonly keys: number;
+    /** Of keys and values. */
+    readonly sizeBytes: number;
+  }
+  | {
     /** Something was wrong that the client got over without an error; worth a log line. */
     readonly type: "warning";
     readonly message: string;

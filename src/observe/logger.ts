@@ -30,6 +30,7 @@ const LEVEL_OF = {
   "store": "info",
   "pd-leader": "info",
   "lock": "debug",
+  "large-commit": "info",
   "warning": "warn",
 } satisfies Record<ClientEvent["type"], Level | undefined>;
 

@@ -28,6 +28,7 @@ export interface CommitOutcome {
 export async function commitTransaction(run: CommitRun, operation: Operation): Promise<CommitOutcome> {
   const { options } = run;
   let hasBegun = false;
+  tellIfLarge(run);
   try {
     await prepareTimestamps(run, operation);
     operation.deadline.throwIfOver("commit");
@@ -112,9 +113,19 @@ async function reasonOf(run: CommitRun, error: unknown, operation: Operation): P
   }
 }
 
+/** The sizes from which on client-go writes a line about it. */
+function tellIfLarge({ options, sizeBytes }: CommitRun): void {
+  const { txn, mutations: { length: keys } } = options;
+  if (keys <= LARGE_KEYS && sizeBytes <= LARGE_BYTES) return;
+  txn.session.settings.observe({ type: "large-commit", startTs: txn.startTs, keys, sizeBytes });
+}
+
 function locksOf({ mutations, forUpdateTs }: CommitterOptions): {
   readonly keys: readonly Uint8Array[];
   readonly forUpdateTs: bigint;
 } {
   return { keys: mutations.map(({ key }) => key), forUpdateTs };
 }
+
+const LARGE_KEYS = 10_000;
+const LARGE_BYTES = 4 * 1024 * 1024;

@@ -449,6 +449,32 @@ test("[TXN-073] regions that a huge transaction writes very much to are split be
   assert.ok(world.cluster.calls.get("GetOperator") >= 3);
 });
 
+test("[TXN-034] the observer hears of a transaction with more than 10,000 keys, or 4 MiB", async () => {
+  await using world = await CommitWorld.start();
+  const told = (): unknown[] => world.world.events.splice(0).filter(({ type }) => type === "large-commit");
+  const many = async (keys: number): Promise<Timestamp> => {
+    const txn = await world.writing([]);
+    for (let n = 0; n < keys; n++) txn.put(String(10_000 + n), "v");
+    await world.run(txn.commit());
+    return txn.startTs;
+  };
+  const large = async (bytes: number): Promise<Timestamp> => {
+    const txn = await world.writing([]);
+    txn.put("a", new Uint8Array(bytes - 1));
+    await world.run(txn.commit());
+    return txn.startTs;
+  };
+  await many(10_000);
+  await large(4 * 1024 * 1024);
+  assert.deepEqual(told(), []);
+  const ofMany = await many(10_001);
+  const ofLarge = await large(4 * 1024 * 1024 + 1);
+  assert.deepEqual(told(), [
+    { type: "large-commit", startTs: ofMany, keys: 10_001, sizeBytes: 60_006 },
+    { type: "large-commit", startTs: ofLarge, keys: 1, sizeBytes: 4 * 1024 * 1024 + 1 },
+  ]);
+});
+
 test("[TXN-073] a transaction with fewer keys, or fewer bytes, splits nothing", async () => {
   await using world = await CommitWorld.start({ limits: { preSplitKeys: 3, preSplitBytes: 20 } });
   const few = await world.writing(["a", "b"], { commit: "2pc" });

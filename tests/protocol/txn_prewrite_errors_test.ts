@@ -330,3 +330,42 @@ test("[TXN-037] a filter that throws fails the commit, and one that takes everyt
   assert.deepEqual(await world.run(empty.commit()), { commitTs: undefined, path: "none" });
   assert.deepEqual(world.order(), []);
 });
+
+test("[TXN-123] the primary of a huge transaction is kept alive while the rest is prewritten, and no longer", async () => {
+  await using world = await CommitWorld.start({
+    limits: { keepAliveBytes: 3 },
+    client: { attemptTimeoutMs: 30_000 },
+  });
+  const huge = await world.writing(["a", "x"], { commit: "2pc" });
+  world.fault({ method: "KvPrewrite", key: "x" }, fault.delay(15_000));
+  await world.run(huge.commit());
+  await world.settle(60_000);
+  assert.deepEqual(
+    world.bodies("TxnHeartBeat").map((
+      { primaryLock, startVersion },
+    ) => [textOf([primaryLock])[0], startVersion]),
+    [["a", huge.startTs]],
+  );
+  assert.deepEqual(await world.read("a", "x"), ["a", "x"]);
+  const small = await world.writing(["b"], { commit: "2pc" });
+  world.fault("KvCommit", fault.delay(15_000));
+  await world.run(small.commit());
+  assert.deepEqual(world.bodies("TxnHeartBeat"), []);
+});
+
+test("[TXN-076] [T-36] two huge transactions that have each other's keys do not keep each other waiting", async () => {
+  await using world = await CommitWorld.start({ limits: { keepAliveBytes: 0 } });
+  const older = await world.writing(["a", "x"], { commit: "2pc" });
+  const younger = await world.begin({ commit: "2pc" });
+  for (const key of ["a", "x"]) younger.put(key, "younger");
+  // Each gets one key, and meets the other at the second one.
+  const [first, second] = ["a", "x"].map((key) => world.cluster.regionOf(key).id);
+  world.fault({ method: "KvPrewrite", regionId: second, times: 1 }, fault.delay(1_000));
+  world.fault({ method: "KvPrewrite", regionId: first, skip: 1, times: 1 }, fault.delay(1_000));
+  const before = world.clock.now();
+  const committing = [failureOf(older.commit()), younger.commit().then(() => "committed")];
+  const ends = await world.run(Promise.all(committing)) as [{ kind: string }, string];
+  assert.deepEqual([ends[0].kind, ends[1]], ["write-conflict", "committed"]);
+  assert.ok(world.clock.now() - before < 10_000);
+  assert.deepEqual(await world.read("a", "x"), ["younger", "younger"]);
+});
