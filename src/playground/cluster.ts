@@ -17,6 +17,7 @@ import { Oracle } from "./oracle.ts";
 import { RawEngine } from "./raw_engine.ts";
 import { RegionMap } from "./regions.ts";
 import type { Region } from "./regions.ts";
+import type { Lag } from "./replicas.ts";
 import { SortedMap } from "./sorted_map.ts";
 
 /** How region bounds are encoded in V1: plain for raw data, memcomparable for transactions. */
@@ -48,8 +49,12 @@ export interface StoreState {
   slowScore: number;
   /** How many health feedbacks it has sent; each carries its number. */
   feedbackCount: bigint;
+  /** How long reads have to wait for their turn; those that said that this is too long are refused. */
+  estimatedWaitMs: number;
+  /** How far its replicas are behind their leaders; undefined: not at all. */
+  lag: Lag | undefined;
   /** Labels as PD shows them. */
-  readonly labels: ReadonlyMap<string, string>;
+  labels: ReadonlyMap<string, string>;
 }
 
 /** A member of PD. */
@@ -120,6 +125,8 @@ export class Cluster {
   readonly gc: GcStates;
   /** Keys that clients have put into PD's etcd. */
   readonly etcd: SortedMap<Uint8Array> = new SortedMap();
+  /** Up to which timestamp the leaders of regions have made sure that nothing changes any more. */
+  readonly safeTs: Map<bigint, bigint> = new Map();
   /** Regions that PD was asked to scatter, for which it has an operator to show. */
   readonly scattered: Set<bigint> = new Set();
   /** Index of the leader among `members`; undefined while there is none. */
@@ -195,6 +202,8 @@ export class Cluster {
       isReportedDown: false,
       slowScore: 1,
       feedbackCount: 0n,
+      estimatedWaitMs: 0,
+      lag: undefined,
       labels: new Map([["host", `store-${id}`]]),
     });
   }

@@ -44,6 +44,12 @@ export class Oracle {
     return (this.#physical << 18n) + this.#logical;
   }
 
+  /** The physical part of the next timestamp. */
+  physicalMs(): bigint {
+    const now = BigInt(this.#clock.wallNow()) + this.#offsetMs;
+    return now > this.#physical ? now : this.#physical;
+  }
+
   /** How long a request has to wait before it is answered. */
   waitMs(): number {
     return Math.max(0, this.#stalledUntil - this.#clock.now());

@@ -16,6 +16,7 @@ import { Nodes } from "./nodes.ts";
 import type { PlaygroundOptions, PlaygroundPlan } from "./options.ts";
 import { planOf } from "./options.ts";
 import type { PeerRole, Region } from "./regions.ts";
+import { noteSafeTs, setLag } from "./replicas.ts";
 
 /** How a key of an action is read. */
 export interface KeyOptions {
@@ -159,7 +160,12 @@ export class Playground implements AsyncDisposable {
 
   /** Leaves a region without a leader until `moveLeader()`. */
   dropLeader(region: KeyInput | bigint, options: KeyOptions = {}): Promise<void> {
-    return settled(() => this.#cluster.regions.setLeader(this.#regionId(region, options), undefined));
+    return settled(() => {
+      const id = this.#regionId(region, options);
+      const leaderId = this.#cluster.regions.byId(id)?.leader?.storeId;
+      if (leaderId !== undefined) noteSafeTs(this.#cluster, leaderId);
+      this.#cluster.regions.setLeader(id, undefined);
+    });
   }
 
   /** Adds a peer of the region on a store, or changes the role of the one it has. */
@@ -186,6 +192,7 @@ export class Playground implements AsyncDisposable {
     options: { readonly electsLeaders?: boolean; readonly isReportedDown?: boolean } = {},
   ): Promise<void> {
     const store = this.#cluster.storeOf(id);
+    noteSafeTs(this.#cluster, id);
     store.isRunning = false;
     store.isReportedDown = options.isReportedDown ?? false;
     if (options.electsLeaders !== false) this.#cluster.leaveStore(id);
@@ -250,6 +257,24 @@ export class Playground implements AsyncDisposable {
   /** Sets the score from 1 (healthy) to 100 that the store reports about itself. */
   setSlowScore(id: bigint, score: number): void {
     this.#cluster.storeOf(id).slowScore = score;
+  }
+
+  /** Sets how long reads on a store have to wait; those that said that this is too long are refused. */
+  setBusy(id: bigint, estimatedWaitMs: number): void {
+    this.#cluster.storeOf(id).estimatedWaitMs = estimatedWaitMs;
+  }
+
+  /**
+   * Puts the replicas on a store this far behind their leaders; `Infinity` makes them stand still, and 0
+   * lets them catch up. Stale reads of what they do not have are refused, and replica reads wait.
+   */
+  lagStore(id: bigint, ms: number): void {
+    setLag(this.#cluster, id, ms);
+  }
+
+  /** Gives a store other labels, such as `{ zone: "a" }`. */
+  labelStore(id: bigint, labels: Readonly<Record<string, string>>): void {
+    this.#cluster.storeOf(id).labels = new Map(Object.entries(labels));
   }
 
   /**

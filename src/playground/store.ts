@@ -13,6 +13,7 @@ import { ServiceTable } from "./service_table.ts";
 import { ADMIN_COMMANDS } from "./store_admin.ts";
 import type { BatchHost } from "./store_batch.ts";
 import { serveBatch } from "./store_batch.ts";
+import { checkBusy } from "./store_busy.ts";
 import type { StoreCommand, StoreScope } from "./store_command.ts";
 import { contextOf, keysOf } from "./store_command.ts";
 import { RAW_READS } from "./store_raw_read.ts";
@@ -70,6 +71,7 @@ function hostOf(scope: StoreScope, cut: () => void): BatchHost {
     cut,
     run: (command, request) => {
       try {
+        checkBusy(scope, command, request);
         const reply = command.run(scope, request);
         return reply instanceof Promise
           ? reply.catch((error: unknown) => refusalOf(command.method.output, error))

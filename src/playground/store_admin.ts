@@ -16,6 +16,7 @@ import { ALL_KEYS } from "../bytes/key_range.ts";
 import { encodeBytes } from "../bytes/memcomparable.ts";
 import { checkKeyInRegion, peerMessage, regionMessage, RegionRefusal } from "./region_check.ts";
 import { peerOn } from "./regions.ts";
+import { storeSafeTs } from "./replicas.ts";
 import type { StoreCommand, StoreScope } from "./store_command.ts";
 import { storeCommand } from "./store_command.ts";
 
@@ -63,12 +64,10 @@ export const ADMIN_COMMANDS: readonly StoreCommand[] = [
     (scope) => create(GetHealthFeedbackResponseSchema, { healthFeedback: healthFeedback(scope) }),
   ),
 
-  // Replicas never lag here, so all data up to the oldest lock may be read at any of them.
-  storeCommand(
-    Tikv.method.getStoreSafeTS,
-    undefined,
-    ({ cluster }) => create(StoreSafeTSResponseSchema, { safeTs: cluster.mvcc.resolvedTs(ALL_KEYS) }),
-  ),
+  storeCommand(Tikv.method.getStoreSafeTS, undefined, ({ cluster, storeId }, { keyRange }) => {
+    const range = keyRange === undefined ? ALL_KEYS : { start: keyRange.startKey, end: keyRange.endKey };
+    return create(StoreSafeTSResponseSchema, { safeTs: storeSafeTs(cluster, storeId, range) });
+  }),
 
   storeCommand(Tikv.method.isAlive, undefined, () => create(IsAliveResponseSchema, { available: true })),
 ];

@@ -22,9 +22,10 @@ import { MAX_TS } from "./mvcc/records.ts";
 import { checkEntrySize, checkKeyInRegion, checkRegion, RegionRefusal } from "./region_check.ts";
 import type { Region } from "./regions.ts";
 import { peerOn } from "./regions.ts";
+import { admitReplicaRead, safeTsOf } from "./replicas.ts";
 import { CallStatus } from "./service_table.ts";
 import type { StoreCommand, StoreScope } from "./store_command.ts";
-import { storeCommand } from "./store_command.ts";
+import { contextOf, storeCommand } from "./store_command.ts";
 
 /** A command that found its region. */
 export interface RegionScope extends StoreScope {
@@ -49,6 +50,28 @@ export function txnCommand<I extends DescMessage, O extends DescMessage>(
   });
 }
 
+/** As {@linkcode txnCommand}, for what a replica may answer: it may have to catch up before. */
+export function readCommand<
+  I extends DescMessage,
+  O extends DescMessage,
+>(
+  method: DescMethodUnary<I, O>,
+  batchCase: string | undefined,
+  { tsOf, run }: {
+    readonly tsOf: (request: MessageShape<I>) => bigint;
+    readonly run: (scope: StoreScope, request: MessageShape<I>) => MessageShape<O>;
+  },
+): StoreCommand {
+  return txnCommand(method, batchCase, (scope, request) => {
+    const { cluster, storeId } = scope;
+    const context = contextOf(request);
+    if (context?.replicaRead !== true) return run(scope, request);
+    const region = checkRegion(cluster, storeId, context, { isWrite: false });
+    const waiting = admitReplicaRead(cluster, { region, storeId, context, ts: tsOf(request) });
+    return waiting === undefined ? run(scope, request) : waiting.then(() => run(scope, request));
+  });
+}
+
 /** Keys as the engine has them. */
 export function encodeKeys(keys: readonly Uint8Array[]): Uint8Array[] {
   return keys.map((key) => encodeBytes(key));
@@ -63,9 +86,12 @@ export function openForRead(
   const { cluster, storeId } = scope;
   const region = checkRegion(cluster, storeId, context, { isWrite: false });
   checkFlashback(scope, region, ts);
-  if (context?.staleRead === true) checkResolved(scope, region, ts);
-  // A replica asks the leader whether it may read, and so the leader gets to know of the read.
-  for (const id of new Set([storeId, region.leader?.storeId ?? storeId])) cluster.mvcc.raiseMaxTs(id, ts);
+  if (context?.staleRead === true) {
+    checkResolved(scope, region, ts);
+  } else {
+    // A replica asks the leader whether it may read, and so the leader gets to know of the read.
+    for (const id of new Set([storeId, region.leader?.storeId ?? storeId])) cluster.mvcc.raiseMaxTs(id, ts);
+  }
   return { ...scope, region, context };
 }
 
@@ -154,9 +180,10 @@ export function checkFlashback({ cluster }: StoreScope, region: Region, readTs: 
   });
 }
 
-/** A stale read is refused while a transaction may still commit below it. */
+/** A replica refuses a stale read of what it need not have. Its leader answers as for any other read. */
 function checkResolved({ cluster, storeId }: StoreScope, region: Region, ts: bigint): void {
-  const safeTs = cluster.mvcc.resolvedTs(region);
+  if (region.leader?.storeId === storeId) return;
+  const safeTs = safeTsOf(cluster, region, storeId);
   if (ts <= safeTs && ts !== MAX_TS) return;
   throw new RegionRefusal({
     message: `region ${region.id} is not ready, safe_ts ${safeTs}, requested ts ${ts}`,

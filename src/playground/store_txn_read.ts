@@ -28,7 +28,14 @@ import { clampToRegion } from "./regions.ts";
 import type { SortedRange } from "./sorted_map.ts";
 import type { StoreCommand } from "./store_command.ts";
 import { abortOf } from "./store_refusal.ts";
-import { checkTxnKeys, openForRead, openForWrite, txnCommand, viewOf } from "./store_txn_access.ts";
+import {
+  checkTxnKeys,
+  openForRead,
+  openForWrite,
+  readCommand,
+  txnCommand,
+  viewOf,
+} from "./store_txn_access.ts";
 
 type PairInit = MessageInitShape<typeof KvPairSchema>;
 
@@ -36,80 +43,91 @@ const EMPTY = new Uint8Array(0);
 
 /** The transactional commands that read. */
 export const TXN_READS: readonly StoreCommand[] = [
-  txnCommand(Tikv.method.kvGet, "Get", (scope, { context, key, version, needCommitTs }) => {
-    const encoded = encodeBytes(key);
-    checkTxnKeys(scope, "get", context, [encoded]);
-    const { region } = openForRead(scope, context, version);
-    checkKeyInRegion(region, encoded);
-    const { tables } = scope.cluster.mvcc;
-    const found = readKey(tables, encoded, viewOf(context, version), needCommitTs);
-    const execDetailsV2 = detailsOf([[key, found?.value]], tables.versions(encoded).length);
-    if (found === undefined) return create(GetResponseSchema, { notFound: true, execDetailsV2 });
-    const commitTs = needCommitTs ? found.commitTs ?? 0n : 0n;
-    return create(GetResponseSchema, { value: found.value, commitTs, execDetailsV2 });
+  readCommand(Tikv.method.kvGet, "Get", {
+    tsOf: ({ version }) => version,
+    run: (scope, { context, key, version, needCommitTs }) => {
+      const encoded = encodeBytes(key);
+      checkTxnKeys(scope, "get", context, [encoded]);
+      const { region } = openForRead(scope, context, version);
+      checkKeyInRegion(region, encoded);
+      const { tables } = scope.cluster.mvcc;
+      const found = readKey(tables, encoded, viewOf(context, version), needCommitTs);
+      const execDetailsV2 = detailsOf([[key, found?.value]], tables.versions(encoded).length);
+      if (found === undefined) return create(GetResponseSchema, { notFound: true, execDetailsV2 });
+      const commitTs = needCommitTs ? found.commitTs ?? 0n : 0n;
+      return create(GetResponseSchema, { value: found.value, commitTs, execDetailsV2 });
+    },
   }),
 
-  txnCommand(Tikv.method.kvBatchGet, "BatchGet", (scope, { context, keys, version, needCommitTs }) => {
-    const encoded = keys.map((key) => ({ key, encoded: encodeBytes(key) }));
-    checkTxnKeys(scope, "batch_get", context, encoded.map((one) => one.encoded));
-    const { region } = openForRead(scope, context, version);
-    const { tables } = scope.cluster.mvcc;
-    const view = viewOf(context, version);
-    const pairs: PairInit[] = [];
-    let versions = 0;
-    for (const { key, encoded: at } of encoded) {
-      versions += tables.versions(at).length;
-      try {
-        checkKeyInRegion(region, at);
-        const found = readKey(tables, at, view, needCommitTs);
-        if (found === undefined) continue;
-        const commitTs = needCommitTs ? found.commitTs ?? 0n : 0n;
-        pairs.push({ key, value: found.value, commitTs });
-      } catch (error) {
-        pairs.push({ error: pairError(error) });
+  readCommand(Tikv.method.kvBatchGet, "BatchGet", {
+    tsOf: ({ version }) => version,
+    run: (scope, { context, keys, version, needCommitTs }) => {
+      const encoded = keys.map((key) => ({ key, encoded: encodeBytes(key) }));
+      checkTxnKeys(scope, "batch_get", context, encoded.map((one) => one.encoded));
+      const { region } = openForRead(scope, context, version);
+      const { tables } = scope.cluster.mvcc;
+      const view = viewOf(context, version);
+      const pairs: PairInit[] = [];
+      let versions = 0;
+      for (const { key, encoded: at } of encoded) {
+        versions += tables.versions(at).length;
+        try {
+          checkKeyInRegion(region, at);
+          const found = readKey(tables, at, view, needCommitTs);
+          if (found === undefined) continue;
+          const commitTs = needCommitTs ? found.commitTs ?? 0n : 0n;
+          pairs.push({ key, value: found.value, commitTs });
+        } catch (error) {
+          pairs.push({ error: pairError(error) });
+        }
       }
-    }
-    const read = pairs.map(({ key, value }) => [key ?? EMPTY, value] as const);
-    return create(BatchGetResponseSchema, { pairs, execDetailsV2: detailsOf(read, versions) });
+      const read = pairs.map(({ key, value }) => [key ?? EMPTY, value] as const);
+      return create(BatchGetResponseSchema, { pairs, execDetailsV2: detailsOf(read, versions) });
+    },
   }),
 
-  txnCommand(Tikv.method.kvScan, "Scan", (scope, request) => {
-    const { context, startKey, endKey, limit, version, keyOnly, reverse, sampleStep } = request;
-    const { rules, mvcc } = scope.cluster;
-    const end = endKey.length === 0 ? undefined : endKey;
-    rules.checkRanges("scan", "txn", context?.apiVersion ?? 0, [{ start: startKey, end }]);
-    const { region } = openForRead(scope, context, version);
-    const first = encodeBytes(startKey);
-    const last = end === undefined ? undefined : encodeBytes(end);
-    // A reverse scan starts at its upper bound.
-    const [lower, upper] = reverse ? [last, first] : [first, last];
-    const range = scanRange(region, lower, upper);
-    checkSeekInRegion(region, first);
-    const isReverse = reverse;
-    const items = scanKeys(
-      mvcc.tables,
-      { range, limit, isReverse, keysOnly: keyOnly, sampleStep },
-      viewOf(context, version),
-    );
-    return create(ScanResponseSchema, { pairs: items.map(pairOf) });
+  readCommand(Tikv.method.kvScan, "Scan", {
+    tsOf: ({ version }) => version,
+    run: (scope, request) => {
+      const { context, startKey, endKey, limit, version, keyOnly, reverse, sampleStep } = request;
+      const { rules, mvcc } = scope.cluster;
+      const end = endKey.length === 0 ? undefined : endKey;
+      rules.checkRanges("scan", "txn", context?.apiVersion ?? 0, [{ start: startKey, end }]);
+      const { region } = openForRead(scope, context, version);
+      const first = encodeBytes(startKey);
+      const last = end === undefined ? undefined : encodeBytes(end);
+      // A reverse scan starts at its upper bound.
+      const [lower, upper] = reverse ? [last, first] : [first, last];
+      const range = scanRange(region, lower, upper);
+      checkSeekInRegion(region, first);
+      const isReverse = reverse;
+      const items = scanKeys(
+        mvcc.tables,
+        { range, limit, isReverse, keysOnly: keyOnly, sampleStep },
+        viewOf(context, version),
+      );
+      return create(ScanResponseSchema, { pairs: items.map(pairOf) });
+    },
   }),
 
-  txnCommand(Tikv.method.kvBufferBatchGet, "BufferBatchGet", (scope, { context, keys, version }) => {
-    const encoded = uniqueSorted(keys.map((key) => encodeBytes(key)));
-    checkTxnKeys(scope, "buffer_batch_get", context, encoded);
-    const { region } = openForRead(scope, context, version);
-    for (const key of encoded) checkKeyInRegion(region, key);
-    const pairs = encoded.flatMap((key) => {
-      const value = readFlushed(scope.cluster.mvcc.tables, key, version);
-      return value === undefined ? [] : [{ key: rawKey(key), value }];
-    });
-    return create(BufferBatchGetResponseSchema, { pairs });
+  readCommand(Tikv.method.kvBufferBatchGet, "BufferBatchGet", {
+    tsOf: ({ version }) => version,
+    run: (scope, { context, keys, version }) => {
+      const encoded = uniqueSorted(keys.map((key) => encodeBytes(key)));
+      checkTxnKeys(scope, "buffer_batch_get", context, encoded);
+      const { region } = openForRead(scope, context, version);
+      for (const key of encoded) checkKeyInRegion(region, key);
+      const pairs = encoded.flatMap((key) => {
+        const value = readFlushed(scope.cluster.mvcc.tables, key, version);
+        return value === undefined ? [] : [{ key: rawKey(key), value }];
+      });
+      return create(BufferBatchGetResponseSchema, { pairs });
+    },
   }),
 
-  txnCommand(
-    Tikv.method.kvScanLock,
-    "ScanLock",
-    (scope, { context, maxVersion, startKey, endKey, limit }) => {
+  readCommand(Tikv.method.kvScanLock, "ScanLock", {
+    tsOf: ({ maxVersion }) => maxVersion,
+    run: (scope, { context, maxVersion, startKey, endKey, limit }) => {
       const { region } = openForRead(scope, context, maxVersion);
       const start = startKey.length === 0 ? region.start : encodeBytes(startKey);
       checkSeekInRegion(region, start);
@@ -117,7 +135,7 @@ export const TXN_READS: readonly StoreCommand[] = [
       const locks = isNothing(range) ? [] : scanLocks(scope.cluster.mvcc.tables, range, maxVersion, limit);
       return create(ScanLockResponseSchema, { locks });
     },
-  ),
+  }),
 
   txnCommand(Tikv.method.mvccGetByKey, undefined, (scope, { context, key }) => {
     const encoded = encodeBytes(key);

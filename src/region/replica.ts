@@ -233,8 +233,10 @@ export class ReplicaSelector {
     let chosen = this.#choose(route, untried) ?? this.#choose(route);
     if (chosen === undefined && this.#liftThreshold()) chosen = this.#choose(route);
     if (chosen === undefined) return this.#exhaust();
-    if (isAlone) return this.#move("stale-read", chosen);
-    return this.#move(chosen === leader ? "leader" : "replica-read", chosen);
+    // A leader is asked as for any other read. For a stale one it would not take care that what commits
+    // from now on is later: what was read could change. client-go does ask it like that.
+    if (chosen === leader) return this.#move("leader", leader);
+    return this.#move(isAlone ? "stale-read" : "replica-read", chosen);
   }
 
   #choose(route: ReadRoute, among: readonly Replica[] = this.#replicas): Replica | undefined {

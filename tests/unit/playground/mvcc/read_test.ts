@@ -243,16 +243,3 @@ test("[TXN-150] a read at a replica counts for the leader, and a new leader know
   const second = await bench.prewrite({ l: "1" }, at(3), { useAsyncCommit: true });
   assert.ok(second.minCommitTs > oracleTs);
 });
-
-test("[TXN-151] a stale read is refused while something may still commit below it", async () => {
-  await using bench = await TxnBench.start();
-  await bench.put({ k: "1" }, at(10), at(11));
-  const read = (version: bigint) =>
-    bench.call(method.kvGet, "k", { key: bytes("k"), version }, { staleRead: true });
-  assert.equal(text((await read(at(20))).value), "1");
-  await bench.prewrite({ z: "1" }, at(15));
-  const refused = await read(at(20));
-  assert.equal(refused.regionError?.dataIsNotReady?.safeTs, at(15) - 1n);
-  assert.equal(text((await read(at(14))).value), "1");
-  assert.ok((await read(LATEST)).regionError?.dataIsNotReady !== undefined);
-});
