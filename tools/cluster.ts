@@ -16,11 +16,12 @@ const STOP_LIMIT_MS = 60_000;
 const POLL_MS = 500;
 const ASK_LIMIT_MS = 2_000;
 
-const HELP = `deno task cluster up|down|smoke [--api-version v1|v1ttl|v2] [--stores 3] [--version nightly]
+const HELP =
+  `deno task cluster up|down|smoke [--api-version v1|v1ttl|v2] [--mode raw|txn] [--stores 3] [--version nightly]
 
 up     starts a cluster with tiup playground and prints TIKV_PD_ADDRS
 down   stops it
-smoke  up, the contract suite in Deno, Bun and Node, down
+smoke  up, the contract suite of the mode in Deno, Bun and Node, down
 TLS: --tls-ca FILE --tls-cert FILE --tls-key FILE secure PD and the stores with these files`;
 
 const API_VERSIONS: Readonly<Record<string, string>> = {
@@ -31,6 +32,8 @@ const API_VERSIONS: Readonly<Record<string, string>> = {
 
 interface Options {
   readonly apiVersion: string;
+  /** Whose keys are in it; in v1 a cluster has keys of one kind only. */
+  readonly mode: string;
   readonly stores: number;
   readonly version: string;
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
@@ -170,7 +173,11 @@ async function down(): Promise<void> {
 
 /** The environment with which the contract suite finds the cluster. */
 async function environmentOf({ pdAddress, options }: Running): Promise<Record<string, string>> {
-  const env: Record<string, string> = { TIKV_PD_ADDRS: pdAddress, TIKV_API_VERSION: options.apiVersion };
+  const env: Record<string, string> = {
+    TIKV_PD_ADDRS: pdAddress,
+    TIKV_API_VERSION: options.apiVersion,
+    TIKV_MODE: options.mode,
+  };
   if (options.tls !== undefined) {
     env["TIKV_TLS_CA"] = await Deno.realPath(options.tls.ca);
     env["TIKV_TLS_CERT"] = await Deno.realPath(options.tls.cert);
@@ -211,6 +218,8 @@ function optionsOf(values: Readonly<Record<string, string | undefined>>): Option
   if (!Object.hasOwn(API_VERSIONS, apiVersion)) {
     throw new UsageError(`--api-version is "${apiVersion}", want ${Object.keys(API_VERSIONS).join(", ")}`);
   }
+  const mode = values["mode"] ?? "raw";
+  if (mode !== "raw" && mode !== "txn") throw new UsageError(`--mode is "${mode}", want raw or txn`);
   const stores = Number(values["stores"] ?? "3");
   if (!Number.isInteger(stores) || stores < 1) {
     throw new UsageError(`--stores is "${values["stores"]}", want a count`);
@@ -219,7 +228,7 @@ function optionsOf(values: Readonly<Record<string, string | undefined>>): Option
   const given = [ca, cert, key].filter((one) => one !== undefined).length;
   if (given !== 0 && given !== 3) throw new UsageError("TLS needs all of --tls-ca, --tls-cert and --tls-key");
   const tls = ca === undefined || cert === undefined || key === undefined ? undefined : { ca, cert, key };
-  return { apiVersion, stores, version: values["version"] ?? "nightly", tls };
+  return { apiVersion, mode, stores, version: values["version"] ?? "nightly", tls };
 }
 
 async function main(): Promise<number> {
@@ -229,6 +238,7 @@ async function main(): Promise<number> {
       allowPositionals: true,
       options: {
         "api-version": { type: "string" },
+        "mode": { type: "string" },
         "stores": { type: "string" },
         "version": { type: "string" },
         "tls-ca": { type: "string" },

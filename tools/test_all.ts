@@ -168,21 +168,39 @@ function generatedStep(): Step {
   };
 }
 
-/** The servers of each run, with the API versions in which clients use them. */
-const REAL_SERVERS: readonly { readonly stores: string; readonly clients: readonly string[] }[] = [
-  { stores: "1", clients: ["1", "v1ttl"] },
-  { stores: "2", clients: ["2"] },
+/** One cluster, and who uses it. */
+interface RealServers {
+  readonly title: string;
+  /** The API version of the stores. */
+  readonly stores: string;
+  /** The API versions in which clients use it, with the kind of their keys, one after the other. */
+  readonly clients: readonly { readonly version: string; readonly mode: "raw" | "txn" }[];
+}
+
+const REAL_SERVERS: readonly RealServers[] = [
+  {
+    title: "API version 1",
+    stores: "1",
+    clients: [{ version: "1", mode: "raw" }, { version: "v1ttl", mode: "raw" }],
+  },
+  // Borders of regions that are raw keys are none for transactions, so these have a cluster of their own.
+  { title: "API version 1, transactions", stores: "1", clients: [{ version: "1", mode: "txn" }] },
+  {
+    title: "API version 2",
+    stores: "2",
+    clients: [{ version: "2", mode: "raw" }, { version: "2", mode: "txn" }],
+  },
 ];
 
 /** The contract suite on servers that others wrote; skipped, and counted, where they are not at hand. */
 function realServerSteps(): Step[] {
-  return REAL_SERVERS.map(({ stores, clients }) => {
-    const name = `contract on real servers, API version ${stores}`;
-    return { name, run: () => onRealServers(stores, clients) };
+  return REAL_SERVERS.map((servers) => {
+    const name = `contract on real servers, ${servers.title}`;
+    return { name, run: () => onRealServers(servers) };
   });
 }
 
-async function onRealServers(stores: string, clients: readonly string[]): Promise<Outcome> {
+async function onRealServers({ stores, clients }: RealServers): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), "tikv-real-"));
   const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
   try {
@@ -196,23 +214,24 @@ async function onRealServers(stores: string, clients: readonly string[]): Promis
       return { passed: 0, failed: 1, skipped: 0 };
     }
     try {
-      for (const version of clients) {
+      for (const { version, mode } of clients) {
         for (const runtime of RUNTIMES) {
-          const name = `contract on real servers, client ${version} (${runtime})`;
+          const name = `contract on real servers, client ${version} ${mode} (${runtime})`;
           const outcome = await suite(name, runtime, {
             folders: ["tests/contract/cluster_test.ts"],
             env: {
               TIKV_PD_ADDRS: started.pdAddresses,
               TIKV_API_VERSION: version,
+              TIKV_MODE: mode,
               TIKV_SERVER_PROFILE: "unistore",
-              TIKV_HAS: "keyspaces,leaders",
+              TIKV_HAS: "keyspaces,leaders,gc",
             },
           });
           print(name, outcome, 0);
           add(total, outcome);
         }
       }
-      if (clients.includes("v1ttl")) {
+      if (clients.some(({ version }) => version === "v1ttl")) {
         const name = "the same history through client-go, on real servers (deno)";
         const outcome = await suite(name, "deno", {
           folders: ["tests/interop/differential_test.ts"],

@@ -28,6 +28,12 @@ export const CAPABILITIES = {
   "prefixes": "raw keys and those of transactions are told apart by their first byte",
   "no-prefixes": "keys have no prefixes",
   "transactions": "requests of transactions are served",
+  "memory-locks": "a commit whose timestamp a store chooses is isolated from who reads meanwhile",
+  "commit-ts": "reads tell when a value was committed",
+  "no-commit-ts": "reads do not tell when a value was committed",
+  "reverse-snapshots": "scans from the end read at their timestamp",
+  "shared-locks": "keys can be locked in share mode",
+  "gc": "the safe point of garbage collection can be moved",
   "new-pd": "PD has the calls of version 8.5: scans of many ranges, GC states, keyspaces by id",
   "split": "regions can be split",
   "merge": "regions can be merged",
@@ -83,6 +89,8 @@ export interface OpenCluster {
 /** A kind of cluster that suites can run on. */
 export interface Backend {
   readonly name: string;
+  /** Whose keys are in it; the suites are those of this mode. */
+  readonly mode: "raw" | "txn";
   /** What it cannot do, with the reason. Everything else it can. */
   readonly lacks: Readonly<Partial<Record<Capability, string>>>;
   /** Starts, or finds, a cluster for one test. */

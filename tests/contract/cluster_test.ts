@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The suites on a cluster that somebody else started, named by TIKV_PD_ADDRS. More variables:
-// TIKV_API_VERSION (1, v1ttl or 2), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
+// TIKV_API_VERSION (1, v1ttl or 2), TIKV_MODE (raw or txn: in version 1 a cluster has keys of one
+// kind only), TIKV_KEYSPACE, TIKV_TLS_CA, TIKV_TLS_CERT, TIKV_TLS_KEY (paths of
 // PEM files), TIKV_SERVER_PROFILE (a name of server_profiles.ts) and TIKV_LACKS (more capabilities that
 // it does not have, separated by commas), TIKV_HAS (what tests may
-// do to it although it is not theirs: keyspaces, leaders).
+// do to it although it is not theirs: keyspaces, leaders, gc).
 
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -12,11 +13,12 @@ import type { ApiVersion, ConnectOptions } from "../../mod.ts";
 import { type Backend, CAPABILITIES, type Capability, reportSkipped } from "./backend.ts";
 import { clusterControl } from "./cluster_control.ts";
 import { SERVER_PROFILES } from "./server_profiles.ts";
-import { SUITES } from "./suites.ts";
+import { runSuites } from "./suites.ts";
 
 const {
   TIKV_PD_ADDRS: addresses,
   TIKV_API_VERSION: version = "1",
+  TIKV_MODE: dataMode = "raw",
   TIKV_KEYSPACE: keyspace,
   TIKV_SERVER_PROFILE: profile,
   TIKV_LACKS: lacks = "",
@@ -29,6 +31,7 @@ const BASE: Readonly<Partial<Record<Capability, string>>> = {
   "leaders": OUTSIDE,
   "leaderless": OUTSIDE,
   "stores": OUTSIDE,
+  "gc": OUTSIDE,
   "faults": "faults are made in the embedded cluster only",
   "own-cluster": "others may use the cluster",
   "keyspaces": "keyspaces are made by an administrator",
@@ -39,6 +42,11 @@ function apiVersionOf(text: string): ApiVersion {
   if (text === "2" || text === "v2") return 2;
   if (text === "v1ttl") return "v1ttl";
   throw new RangeError(`Cannot use TIKV_API_VERSION "${text}": expected 1, v1ttl or 2`);
+}
+
+function modeOf(text: string): "raw" | "txn" {
+  if (text === "raw" || text === "txn") return text;
+  throw new RangeError(`Cannot use TIKV_MODE "${text}": expected raw or txn`);
 }
 
 function profileOf(name: string | undefined): Readonly<Partial<Record<Capability, string>>> {
@@ -58,7 +66,14 @@ function tlsOf(): ConnectOptions["tls"] {
 
 function clusterBackend(target: string): Backend {
   const apiVersion = apiVersionOf(version);
-  const options: ConnectOptions = { apiVersion, keyspace, tls: tlsOf(), logger: undefined };
+  const mode = modeOf(dataMode);
+  const options: ConnectOptions = {
+    apiVersion,
+    keyspace,
+    mode: mode === "txn" ? mode : undefined,
+    tls: tlsOf(),
+    logger: undefined,
+  };
   const reasons: Partial<Record<Capability, string>> = { ...BASE, ...profileOf(profile) };
   if (apiVersion === 1) reasons["ttl"] = "plain API version 1 keeps no TTL";
   else reasons["no-ttl"] = reasons["plain-v1"] = "the stores keep a TTL";
@@ -68,16 +83,18 @@ function clusterBackend(target: string): Backend {
   } else {
     reasons["prefixes"] = "keys have prefixes in API version 2 only";
   }
+  if (reasons["commit-ts"] === undefined) reasons["no-commit-ts"] = "reads tell when a value was committed";
   if (apiVersion === "v1ttl") reasons["transactions"] = "there are none beside a TTL in API version 1";
   for (const name of capabilitiesOf("TIKV_LACKS", lacks)) reasons[name] ??= "TIKV_LACKS says so";
   for (const name of capabilitiesOf("TIKV_HAS", grants)) {
-    if (name !== "keyspaces" && name !== "leaders") {
-      throw new RangeError(`Cannot have "${name}" (TIKV_HAS): expected keyspaces or leaders`);
+    if (name !== "keyspaces" && name !== "leaders" && name !== "gc") {
+      throw new RangeError(`Cannot have "${name}" (TIKV_HAS): expected keyspaces, leaders or gc`);
     }
-    if (name === "leaders" || apiVersion === 2) delete reasons[name];
+    if (name !== "keyspaces" || apiVersion === 2) delete reasons[name];
   }
   return {
     name: `cluster at ${target}`,
+    mode,
     lacks: reasons,
     open: () =>
       Promise.resolve({
@@ -101,7 +118,6 @@ if (addresses === undefined || addresses === "") {
   test("the contract on a real cluster", { skip: true }, () => {});
   console.log("skipped: the contract on a real cluster, because TIKV_PD_ADDRS is not set");
 } else {
-  const backend = clusterBackend(addresses);
-  for (const suite of SUITES) suite(backend);
+  runSuites(clusterBackend(addresses));
   reportSkipped();
 }

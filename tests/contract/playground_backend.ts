@@ -8,6 +8,8 @@ import type { Backend, Capability, ClusterControl, FaultName, OpenCluster } from
 /** Options of {@linkcode playgroundBackend}. */
 export interface PlaygroundBackendOptions {
   readonly apiVersion: ApiVersion;
+  /** Whose keys are in it. @default {"raw"} */
+  readonly mode?: "raw" | "txn";
   /** Over sockets instead of in memory. */
   readonly hasPorts?: boolean;
   /** The sockets speak TLS, and clients need a certificate. */
@@ -16,24 +18,27 @@ export interface PlaygroundBackendOptions {
 
 /** The embedded cluster, one for each test. */
 export function playgroundBackend(
-  { apiVersion, hasPorts = false, hasTls = false }: PlaygroundBackendOptions,
+  { apiVersion, mode = "raw", hasPorts = false, hasTls = false }: PlaygroundBackendOptions,
 ): Backend {
   const version = apiVersion === 1 ? "v1" : apiVersion === 2 ? "v2" : apiVersion;
   const tls = hasTls ? mutualTls() : undefined;
   return {
-    name: `playground ${version}${hasPorts ? " on ports" : ""}${hasTls ? " over TLS" : ""}`,
+    name: `playground ${version}${mode === "txn" ? " txn" : ""}${hasPorts ? " on ports" : ""}${
+      hasTls ? " over TLS" : ""
+    }`,
+    mode,
     lacks: LACKS[version],
     async open(): Promise<OpenCluster> {
       const cluster = await Playground.start({
         stores: 3,
         apiVersion: version,
-        mode: "raw",
+        mode,
         ...(hasPorts ? { ports: { tls: tls?.servers } } : {}),
       });
       return {
         control: controlOf(cluster),
         target: hasPorts ? cluster.pdAddresses : cluster,
-        options: { apiVersion, tls: tls?.clients },
+        options: { apiVersion, mode: mode === "txn" ? mode : undefined, tls: tls?.clients },
         leftovers: () => hasPorts ? [] : openCallsOf(cluster),
         close: () => cluster.close(),
       };
@@ -56,8 +61,15 @@ const NO_FAMILIES = "API version 2 has no column families";
 const NO_PREFIXES = "keys have prefixes in API version 2 only";
 const HAS_TTL = "the stores keep a TTL";
 
+const TELLS_COMMIT_TS = "reads tell when a value was committed";
+
 const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, string>>>> = {
-  "v1": { "ttl": "plain API version 1 keeps no TTL", "keyspaces": NO_KEYSPACES, "prefixes": NO_PREFIXES },
+  "v1": {
+    "ttl": "plain API version 1 keeps no TTL",
+    "keyspaces": NO_KEYSPACES,
+    "prefixes": NO_PREFIXES,
+    "no-commit-ts": TELLS_COMMIT_TS,
+  },
   "v1ttl": {
     "plain-v1": HAS_TTL,
     "no-ttl": HAS_TTL,
@@ -70,6 +82,7 @@ const LACKS: Readonly<Record<"v1" | "v1ttl" | "v2", Partial<Record<Capability, s
     "no-ttl": HAS_TTL,
     "column-families": NO_FAMILIES,
     "no-prefixes": "keys have prefixes in API version 2",
+    "no-commit-ts": TELLS_COMMIT_TS,
   },
 };
 

@@ -2,10 +2,8 @@
 
 import { reportSkipped } from "./backend.ts";
 import { playgroundBackend } from "./playground_backend.ts";
-import { SUITES } from "./suites.ts";
+import { runSuites } from "./suites.ts";
 
-for (const apiVersion of [1, "v1ttl", 2] as const) {
-  const backend = playgroundBackend({ apiVersion });
-  for (const suite of SUITES) suite(backend);
-}
+for (const apiVersion of [1, "v1ttl", 2] as const) runSuites(playgroundBackend({ apiVersion }));
+for (const apiVersion of [1, 2] as const) runSuites(playgroundBackend({ apiVersion, mode: "txn" }));
 reportSkipped();

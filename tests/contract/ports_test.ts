@@ -2,14 +2,10 @@
 
 import { reportSkipped } from "./backend.ts";
 import { playgroundBackend } from "./playground_backend.ts";
-import { SUITES } from "./suites.ts";
+import { runSuites } from "./suites.ts";
 
-const BACKENDS = [
-  playgroundBackend({ apiVersion: "v1ttl", hasPorts: true }),
-  playgroundBackend({ apiVersion: 2, hasPorts: true, hasTls: true }),
-];
-
-for (const backend of BACKENDS) {
-  for (const suite of SUITES) suite(backend);
-}
+runSuites(playgroundBackend({ apiVersion: "v1ttl", hasPorts: true }));
+runSuites(playgroundBackend({ apiVersion: 2, hasPorts: true, hasTls: true }));
+runSuites(playgroundBackend({ apiVersion: 1, mode: "txn", hasPorts: true }));
+runSuites(playgroundBackend({ apiVersion: 2, mode: "txn", hasPorts: true, hasTls: true }));
 reportSkipped();

@@ -14,6 +14,11 @@ export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Ca
     "stored-keys": "it tells of keys as they were sent",
     "split-checks": "it drops split keys that are outside the region, and says so in a text only",
     "new-pd": "its PD is of version 8.1",
+    "reverse-snapshots": "its scans from the end show what is newest, whatever timestamp is asked for",
+    "memory-locks":
+      "while it commits in one phase, or prewrites an async commit, readers and conflicts pass unseen",
+    "shared-locks": "it takes a shared lock for an exclusive one",
+    "commit-ts": "it does not tell when a value was committed",
     "peer-checks": "its replicas are one engine: it serves any of them, and refuses every other epoch",
   },
 };

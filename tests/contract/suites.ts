@@ -10,9 +10,17 @@ import { strictnessLimitsSuite } from "./strictness_limits_suite.ts";
 import { strictnessPdSuite } from "./strictness_pd_suite.ts";
 import { strictnessSuite } from "./strictness_suite.ts";
 import { troubleSuite } from "./trouble_suite.ts";
+import { txnLocksSuite } from "./txn_locks_suite.ts";
+import { txnReadsSuite } from "./txn_reads_suite.ts";
+import { txnSuite } from "./txn_suite.ts";
+import { txnTroubleSuite } from "./txn_trouble_suite.ts";
 
-/** All suites in the order in which they are run. */
-export const SUITES: readonly ((backend: Backend) => void)[] = [
+/** Runs every suite of the mode of a backend, in their order. */
+export function runSuites(backend: Backend): void {
+  for (const suite of backend.mode === "raw" ? RAW_SUITES : TXN_SUITES) suite(backend);
+}
+
+const RAW_SUITES: readonly ((backend: Backend) => void)[] = [
   rawSuite,
   scanSuite,
   movementSuite,
@@ -21,4 +29,11 @@ export const SUITES: readonly ((backend: Backend) => void)[] = [
   strictnessSuite,
   strictnessLimitsSuite,
   strictnessPdSuite,
+];
+
+const TXN_SUITES: readonly ((backend: Backend) => void)[] = [
+  txnSuite,
+  txnReadsSuite,
+  txnLocksSuite,
+  txnTroubleSuite,
 ];
