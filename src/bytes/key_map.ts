@@ -61,6 +61,14 @@ export class KeyMap<V> implements ReadonlyKeyMap<V> {
     return this;
   }
 
+  /** Sets the value of a key that is not there, and tells whether it was not. */
+  add(key: KeyInput, value: V): boolean {
+    const content = contentOf(key);
+    if (this.#slots.has(content)) return false;
+    this.#slots.set(content, [toBytes(key), value]);
+    return true;
+  }
+
   /** Removes the key and tells whether it was there. */
   delete(key: KeyInput): boolean {
     return this.#slots.delete(contentOf(key));
@@ -68,6 +76,23 @@ export class KeyMap<V> implements ReadonlyKeyMap<V> {
 
   clear(): void {
     this.#slots.clear();
+  }
+
+  /** A new map with the same keys, in the same order, and other values. */
+  mapValues<T>(valueOf: (value: V) => T): KeyMap<T> {
+    const mapped = new KeyMap<T>();
+    for (const [content, [key, value]] of this.#slots) mapped.#slots.set(content, [key, valueOf(value)]);
+    return mapped;
+  }
+
+  /** The same without the keys whose new value is undefined. */
+  mapDefined<T>(valueOf: (value: V) => T | undefined): KeyMap<T> {
+    const mapped = new KeyMap<T>();
+    for (const [content, [key, value]] of this.#slots) {
+      const found = valueOf(value);
+      if (found !== undefined) mapped.#slots.set(content, [key, found]);
+    }
+    return mapped;
   }
 
   *keys(): IterableIterator<Uint8Array> {
@@ -220,7 +245,7 @@ export class KeySet implements Iterable<Uint8Array> {
  * "latin1" names windows-1252 in browsers' encodings; it too gives 256 different characters for
  * 256 bytes, and the first 128 are ASCII, so an ASCII string is its own content.
  */
-function contentOf(key: KeyInput): string {
+export function contentOf(key: KeyInput): string {
   if (typeof key === "string") return isAscii(key) ? key : textOf(utf8Encode(key));
   return textOf(key instanceof Uint8Array ? key : toBytes(key));
 }

@@ -2,7 +2,7 @@
 // How a view's keys and values become the bytes of the whole data, and back.
 
 import { concatBytes, EMPTY } from "../bytes/concat.ts";
-import { type KeyArgument, type KeyMap, type ReadonlyKeyMap, TypedKeyMap } from "../bytes/key_map.ts";
+import { type KeyArgument, KeyMap, type ReadonlyKeyMap, TypedKeyMap } from "../bytes/key_map.ts";
 import {
   type BoundsInput,
   type KeyRange,
@@ -106,6 +106,14 @@ export class Coding<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
       encode: (key) => this.#encodeOwn(key),
       decode: (encoded) => this.#decodeOwn(encoded),
     }, found);
+  }
+
+  /** The same of a map whose keys have the prefix, and whose values are still to be read. */
+  decodeMap<T, U>(found: KeyMap<T>, decode: (value: T) => U): ReadonlyKeyMap<U, KeyOut<K>> {
+    if (this.prefix.length === 0) return this.mapOf(found.mapValues(decode));
+    const own = new KeyMap<U>();
+    for (const [key, value] of found) own.set(this.stripPrefix(key), decode(value));
+    return this.mapOf(own);
   }
 
   #encodeOwn(key: KeyIn<K>): Uint8Array {

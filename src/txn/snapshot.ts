@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { KeyMap, type ReadonlyKeyMap } from "../bytes/key_map.ts";
+import type { KeyMap, ReadonlyKeyMap } from "../bytes/key_map.ts";
 import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
 import {
@@ -174,7 +174,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     options?: CallOptions,
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
     const found = await this.#batchGet("snapshot.batchGet", keys, { options, needsCommitTs: false });
-    return this.#mapOf(found, ({ value }) => this.#coding.decodeValue(value));
+    return this.#coding.decodeMap(found, ({ value }) => this.#coding.decodeValue(value));
   }
 
   async getVersioned(
@@ -196,7 +196,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     options?: CallOptions,
   ): Promise<ReadonlyKeyMap<VersionedValue<ValueOut<V>>, KeyOut<K>>> {
     const found = await this.#batchGet("snapshot.batchGetVersioned", keys, { options, needsCommitTs: true });
-    return this.#mapOf(found, (one) => this.#decodeVersioned(one));
+    return this.#coding.decodeMap(found, (one) => this.#decodeVersioned(one));
   }
 
   scan(range: RawRange<K>, options?: SnapshotScanOptions): ScanResult<Entry<KeyOut<K>, ValueOut<V>>> {
@@ -265,12 +265,6 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     work: (operation: Operation) => Promise<T>,
   ): Promise<T> {
     return runOperation(this.#reads.parts.session, { name, options, defaults: this.#defaults }, work);
-  }
-
-  #mapOf<T>(found: KeyMap<Versioned>, decode: (found: Versioned) => T): ReadonlyKeyMap<T, KeyOut<K>> {
-    const decoded = new KeyMap<T>();
-    for (const [key, one] of found) decoded.set(this.#coding.stripPrefix(key), decode(one));
-    return this.#coding.mapOf(decoded);
   }
 
   #decodeVersioned({ value, commitTs }: Versioned): VersionedValue<ValueOut<V>> {

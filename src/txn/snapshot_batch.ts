@@ -3,7 +3,7 @@
 
 import type { LockInfo } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
-import { type KeyMap, KeySet } from "../bytes/key_map.ts";
+import { KeySet } from "../bytes/key_map.ts";
 import { runParts } from "../plan/run.ts";
 import { cutByCount, type ItemsPart, shardItems } from "../plan/shard.ts";
 import { STALE } from "../region/stale.ts";
@@ -23,7 +23,7 @@ interface ReadPart extends ItemsPart<Uint8Array> {
 
 interface BatchRead extends ReadFacts {
   /** Takes what is found; keys that do not exist are left out. */
-  readonly found: KeyMap<Versioned>;
+  readonly found: { set(key: Uint8Array, value: Versioned): unknown };
 }
 
 /** Reads keys of any regions, several requests at a time. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { KeyMap } from "../bytes/key_map.ts";
+import { contentOf } from "../bytes/key_map.ts";
 
 /** A value with the timestamp from which on it is visible. */
 export interface Versioned {
@@ -15,13 +15,18 @@ interface CachedRead {
   readonly commitTs: bigint;
 }
 
+interface CachedEntry extends CachedRead {
+  readonly size: number;
+}
+
 /**
  * What a snapshot has read, also that there was nothing. It never changes, because a snapshot does
  * not; what was read first goes first when it is full.
  */
 export class SnapshotCache {
   readonly #limitBytes: number;
-  readonly #entries = new KeyMap<CachedRead>();
+  /** By the content of the keys. */
+  readonly #entries = new Map<string, CachedEntry>();
   #sizeBytes = 0;
 
   constructor(limitBytes: number) {
@@ -35,7 +40,7 @@ export class SnapshotCache {
 
   /** What is known of a key; with `needsCommitTs` only if that includes its timestamp. */
   get(key: Uint8Array, needsCommitTs: boolean): CachedRead | undefined {
-    const found = this.#entries.get(key);
+    const found = this.#entries.get(contentOf(key));
     if (found === undefined || found.value === undefined) return found;
     if (needsCommitTs && found.commitTs === 0n) return undefined;
     // A copy: whoever gets it may write into it.
@@ -47,13 +52,11 @@ export class SnapshotCache {
     const size = sizeOf(key, read?.value);
     // A single one must not push all others out.
     if (size > this.#limitBytes / 4) return;
-    this.#remove(key);
-    for (const [oldest] of this.#entries) {
-      if (this.#sizeBytes + size <= this.#limitBytes) break;
-      this.#remove(oldest);
-    }
-    // Copies: the caller has the originals, and small ones share their memory with a whole answer.
-    this.#entries.set(key.slice(), { value: read?.value.slice(), commitTs: read?.commitTs ?? 0n });
+    const text = contentOf(key);
+    this.#remove(text);
+    if (this.#sizeBytes + size > this.#limitBytes) this.#makeRoom(size);
+    // A copy: the caller has the original, and small ones share their memory with a whole answer.
+    this.#entries.set(text, { value: read?.value.slice(), commitTs: read?.commitTs ?? 0n, size });
     this.#sizeBytes += size;
   }
 
@@ -62,17 +65,24 @@ export class SnapshotCache {
     this.#sizeBytes = 0;
   }
 
-  #remove(key: Uint8Array): void {
-    const before = this.#entries.get(key);
+  #makeRoom(size: number): void {
+    for (const oldest of this.#entries.keys()) {
+      if (this.#sizeBytes + size <= this.#limitBytes) break;
+      this.#remove(oldest);
+    }
+  }
+
+  #remove(text: string): void {
+    const before = this.#entries.get(text);
     if (before === undefined) return;
-    this.#entries.delete(key);
-    this.#sizeBytes -= sizeOf(key, before.value);
+    this.#entries.delete(text);
+    this.#sizeBytes -= before.size;
   }
 }
 
 function sizeOf(key: Uint8Array, value: Uint8Array | undefined): number {
-  // A JS array header each, a map entry and its text key.
-  return 2 * key.length + (value?.length ?? 0) + OVERHEAD_BYTES;
+  // An array with its header, a map entry and its text.
+  return key.length + (value?.length ?? 0) + OVERHEAD_BYTES;
 }
 
 const OVERHEAD_BYTES = 256;

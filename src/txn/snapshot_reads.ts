@@ -2,7 +2,7 @@
 // Reads at one timestamp, in bytes.
 
 import type { Operation } from "../async/operation.ts";
-import { KeyMap, KeySet } from "../bytes/key_map.ts";
+import { KeyMap } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
 import type { Session } from "../plan/session.ts";
 import type { STALE } from "../region/stale.ts";
@@ -88,10 +88,7 @@ export class SnapshotReads {
     operation: Operation,
     facts?: ReadFacts,
   ): Promise<KeyMap<Uint8Array>> {
-    const found = await this.batchGetVersioned(keys, operation, facts);
-    const values = new KeyMap<Uint8Array>();
-    for (const [key, { value }] of found) values.set(key, value);
-    return values;
+    return (await this.batchGetVersioned(keys, operation, facts)).mapValues(({ value }) => value);
   }
 
   /** The pages of a range, read one ahead. */
@@ -132,23 +129,20 @@ export class SnapshotReads {
   ): Promise<KeyMap<Versioned>> {
     const { needsCommitTs = false } = facts;
     this.assertOneMoment("read several keys");
-    const found = new KeyMap<Versioned>();
-    const wanted = new KeySet(keys);
+    const cache = this.cache?.sizeBytes === 0 ? undefined : this.cache;
+    // Every key has its place from the start; answers come in any order.
+    const found = new KeyMap<Versioned | undefined>();
     const rest: Uint8Array[] = [];
-    const cached = new KeyMap<Versioned>();
-    for (const key of wanted) {
-      const known = this.cache?.get(key, needsCommitTs);
+    for (const key of keys) {
+      if (!found.add(key, undefined)) continue;
+      const known = cache?.get(key, needsCommitTs);
       if (known === undefined) rest.push(key);
-      else if (known.value !== undefined) cached.set(key, { value: known.value, commitTs: known.commitTs });
+      else if (known.value !== undefined) found.set(key, { value: known.value, commitTs: known.commitTs });
     }
     const { details } = this.settings;
-    details?.addCacheHits(wanted.size - rest.length);
-    const read = rest.length === 0 ? undefined : await this.#batchGetFresh(rest, operation, facts);
-    for (const key of wanted) {
-      const one = cached.get(key) ?? read?.get(key);
-      if (one !== undefined) found.set(key, one);
-    }
-    return found;
+    details?.addCacheHits(found.size - rest.length);
+    if (rest.length > 0) await this.#batchGetFresh(rest, { ...facts, found }, operation);
+    return found.mapDefined((one) => one);
   }
 
   /** What comes before every request, so that the result can be relied on. */
@@ -211,22 +205,20 @@ export class SnapshotReads {
 
   async #batchGetFresh(
     keys: readonly Uint8Array[],
+    read: ReadFacts & { readonly found: KeyMap<Versioned | undefined> },
     operation: Operation,
-    facts: ReadFacts,
-  ): Promise<KeyMap<Versioned>> {
+  ): Promise<void> {
     const { safePoint } = this.parts;
-    const found = new KeyMap<Versioned>();
     try {
       const preparing = this.prepare(operation);
       if (preparing !== undefined) await preparing;
-      await batchGetFromStores(this, keys, { ...facts, found }, operation);
+      await batchGetFromStores(this, keys, read, operation);
       const checking = safePoint.check(this.ts, operation);
       if (checking !== undefined) await checking;
     } finally {
       this.settings.details?.addWaits(operation);
     }
-    if (this.cache !== undefined) { for (const key of keys) this.cache.set(key, found.get(key)); }
-    return found;
+    if (this.cache !== undefined) { for (const key of keys) this.cache.set(key, read.found.get(key)); }
   }
 
   /** The error for one of a key that is no lock. */

@@ -109,7 +109,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
       checkCall(options, CALL_NAMES);
       const encoded = this.#keysOf(keys);
       const read = (operation: Operation) => readMany(this.#core, encoded, operation);
-      return this.#mapOf(await this.#core.run(name, options, read));
+      return this.#valuesOf(await this.#core.run(name, options, read));
     });
   }
 
@@ -195,7 +195,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
         const value = locked.get(key)?.value;
         if (value !== undefined) found.set(key, value);
       }
-      return this.#mapOf(found);
+      return this.#valuesOf(found);
     });
   }
 
@@ -309,16 +309,12 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     return encoded;
   }
 
-  #keysOf(keys: Iterable<KeyIn<K>>): Uint8Array[] {
-    return Array.from(iterable(keys, "keys"), (key) => this.#keyOf(key));
+  #valuesOf(found: KeyMap<Uint8Array>): ReadonlyKeyMap<ValueOut<V>, KeyOut<K>> {
+    return this.#coding.decodeMap(found, (value) => this.#coding.decodeValue(value));
   }
 
-  #mapOf(found: KeyMap<Uint8Array>): ReadonlyKeyMap<ValueOut<V>, KeyOut<K>> {
-    const decoded = new KeyMap<ValueOut<V>>();
-    for (const [key, value] of found) {
-      decoded.set(this.#coding.stripPrefix(key), this.#coding.decodeValue(value));
-    }
-    return this.#coding.mapOf(decoded);
+  #keysOf(keys: Iterable<KeyIn<K>>): Uint8Array[] {
+    return Array.from(iterable(keys, "keys"), (key) => this.#keyOf(key));
   }
 }
 

@@ -37,6 +37,7 @@ export async function readMany(
   if (rest.length === 0) return own;
   const source = ts === undefined ? await core.source(operation) : core.snapshotAt(ts as Timestamp);
   const found = await source.batchGet(rest, operation);
+  if (own.size === 0 && rest.length === keys.length) return found;
   const all = new KeyMap<Uint8Array>();
   for (const key of keys) {
     const value = own.get(key) ?? found.get(key);

@@ -172,3 +172,22 @@ test("KeySet holds each content once, in order", () => {
   set.clear();
   assert.equal(set.size, 0);
 });
+
+test("KeyMap.add() leaves a key that is there as it is", () => {
+  const map = new KeyMap<number>();
+  assert.equal(map.add("a", 1), true);
+  assert.equal(map.add(new Uint8Array([0x61]), 2), false);
+  assert.deepEqual([...map.values()], [1]);
+});
+
+test("KeyMap.mapValues() and mapDefined() keep keys and order, and leave the map as it is", () => {
+  const long = new Uint8Array(300).fill(0xff);
+  const map = new KeyMap<number>([["b", 1], [long, 2], ["a", 3]]);
+  const doubled = map.mapValues((value) => value * 2);
+  assert.deepEqual([...doubled.values()], [2, 4, 6]);
+  assert.equal(doubled.get(long.slice()), 4);
+  const odd = map.mapDefined((value) => value % 2 === 1 ? `${value}` : undefined);
+  assert.deepEqual([...odd.values()], ["1", "3"]);
+  assert.equal(odd.has(long), false);
+  assert.deepEqual([...map.values()], [1, 2, 3]);
+});
