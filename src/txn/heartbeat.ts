@@ -78,17 +78,18 @@ class Beat {
   readonly #controller = new AbortController();
   readonly #onClosing = (): void => this.stop();
   #timer: Timer | undefined;
-  #failures = 0;
+  #aliveAt: number;
 
   constructor(txn: TxnIdentity, primary: Uint8Array, onLost: (reason: TxnAbortedError) => void) {
     this.primary = primary;
     this.#txn = txn;
     this.#onLost = onLost;
+    this.#aliveAt = this.#now();
   }
 
   start(): void {
     this.#txn.session.closing.addEventListener("abort", this.#onClosing);
-    this.#schedule();
+    this.#schedule(BEAT_MS);
   }
 
   stop(): void {
@@ -97,33 +98,41 @@ class Beat {
     this.#controller.abort();
   }
 
-  #schedule(): void {
+  #schedule(ms: number): void {
     const { clock } = this.#txn.session.settings.environment;
     // A transaction that was forgotten must not keep the program from ending.
-    this.#timer = clock.timer(BEAT_MS, () => void this.#tick(), { background: true });
+    this.#timer = clock.timer(ms, () => void this.#tick(), { background: true });
   }
 
   /** Never rejects. */
   async #tick(): Promise<void> {
+    let nextMs = BEAT_MS;
     try {
       const end = await this.#send();
-      this.#failures = 0;
       if (this.#controller.signal.aborted) return;
       if (end !== undefined) return this.#onLost(end);
+      this.#aliveAt = this.#now();
     } catch (error) {
       if (this.#controller.signal.aborted) return;
-      this.#failures++;
-      // client-go gives up silently when it gets no timestamp; here that counts as any failure.
-      if (this.#failures > MAX_FAILURES) return this.#onLost(this.#lost("it could not be reached", error));
+      // client-go gives up silently when it gets no timestamp; here that is like any failure.
+      if (this.#now() - this.#aliveAt > GIVE_UP_MS) {
+        return this.#onLost(this.#lost("its primary could not be reached", error));
+      }
+      // The next sign of life in its time would come when the lock is over.
+      nextMs = AGAIN_MS;
     }
-    this.#schedule();
+    this.#schedule(nextMs);
+  }
+
+  #now(): number {
+    return this.#txn.session.settings.environment.clock.now();
   }
 
   /** Sends one sign of life. Returns why there will be no other, if so. */
   async #send(): Promise<TxnAbortedError | undefined> {
     const { session, startTs, context } = this.#txn;
     const { environment, observe: observer } = session.settings;
-    const deadline = Deadline.after(environment.clock, BEAT_MS, this.#controller.signal);
+    const deadline = Deadline.after(environment.clock, SEND_MS, this.#controller.signal);
     const operation = new Operation("txn.heartbeat", { deadline, environment, observer });
     const now = await session.oracle.timestamp(operation);
     // By the clock of the cluster: readers measure the age of the lock by that.
@@ -151,7 +160,10 @@ class Beat {
 }
 
 const BEAT_MS = MANAGED_LOCK_TTL_MS / 2;
-/** client-go's `maxConsecutiveFailure`. */
-const MAX_FAILURES = 10;
+/** How long one sign of life is tried, and when the next one follows if it failed. */
+const SEND_MS = 5_000;
+const AGAIN_MS = 1_000;
+/** client-go takes a primary for lost after 10 failures (`maxConsecutiveFailure`), one each `BEAT_MS`. */
+const GIVE_UP_MS = 10 * BEAT_MS;
 /** client-go's `MaxTxnTTL`. */
 const MAX_TTL_MS = 3_600_000;
