@@ -116,10 +116,14 @@ export const TXN_READS: readonly StoreCommand[] = [
       const encoded = uniqueSorted(keys.map((key) => encodeBytes(key)));
       checkTxnKeys(scope, "buffer_batch_get", context, encoded);
       const { region } = openForRead(scope, context, version);
-      for (const key of encoded) checkKeyInRegion(region, key);
-      const pairs = encoded.flatMap((key) => {
-        const value = readFlushed(scope.cluster.mvcc.tables, key, version);
-        return value === undefined ? [] : [{ key: rawKey(key), value }];
+      const pairs = encoded.flatMap((key): PairInit[] => {
+        try {
+          checkKeyInRegion(region, key);
+          const value = readFlushed(scope.cluster.mvcc.tables, key, version);
+          return value === undefined ? [] : [{ key: rawKey(key), value }];
+        } catch (error) {
+          return [{ error: pairError(error) }];
+        }
       });
       return create(BufferBatchGetResponseSchema, { pairs });
     },

@@ -20,6 +20,8 @@ export const CAPABILITIES = {
   "followers": "regions have more replicas than one",
   "stored-keys": "errors tell of keys in the form in which the store keeps them",
   "split-checks": "a split at a key outside the region is refused with the region",
+  "range-checks": "a range that is deleted must be in the region",
+  "pair-errors": "a batch of reads tells of each key that is not in the region by itself",
   "column-families": "there is more than one column family",
   "atomic": "compare-and-swap is linearizable",
   "checksum": "the stores digest ranges as TiKV does",

@@ -13,6 +13,8 @@ export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Ca
     "cluster-checks": "its stores do not ask which cluster is meant; its PD does",
     "stored-keys": "it tells of keys as they were sent",
     "split-checks": "it drops split keys that are outside the region, and says so in a text only",
+    "range-checks": "it does not ask whether a range that is deleted is in the region",
+    "pair-errors": "it refuses a whole batch for one key that is not in the region",
     "new-pd": "its PD is of version 8.1",
     "reverse-snapshots": "its scans from the end show what is newest, whatever timestamp is asked for",
     "memory-locks":

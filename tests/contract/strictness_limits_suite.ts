@@ -4,11 +4,12 @@
 
 import assert from "node:assert/strict";
 import type { Error as RegionError } from "../../gen/errorpb_pb.ts";
+import { encodeBytes } from "../../src/bytes/memcomparable.ts";
 import { utf8Encode } from "../../src/bytes/utf8.ts";
 import { GRPC, RpcError } from "../../src/rpc/grpc_status.ts";
 import { type Backend, type Capability, contract } from "./backend.ts";
 import { type RequestOfKey, REQUESTS } from "./strictness_requests.ts";
-import { LEFT_KEY, type Stage, stageOf } from "./strictness_stage.ts";
+import { LEFT_KEY, RIGHT_KEY, type Stage, stageOf } from "./strictness_stage.ts";
 
 /** The default of `raft-entry-max-size`, and of `storage.max-key-size`. */
 const MAX_ENTRY_BYTES = 8 * 1024 * 1024;
@@ -31,6 +32,7 @@ const KEY_MODE = /Key mode mismatched|InvalidKeyMode|InvalidKeyRangeMode/;
 const V1 = 0;
 const V1TTL = 1;
 const V2 = 2;
+const V3 = 3;
 
 const RAW_PREFIX = 0x72;
 const TXN_PREFIX = 0x78;
@@ -56,6 +58,14 @@ const ROWS: readonly TextRefusal[] = [
     needs: ["strict-api", "prefixes"],
     holdsFor: ({ isOfVersion }) => isOfVersion === true,
     context: () => ({ apiVersion: V1TTL }),
+    key: ({ key }) => key(LEFT_KEY),
+    text: /Api version in request does not match|ApiVersionNotMatched/,
+  },
+  {
+    what: "of an API version that is not there yet",
+    needs: ["strict-api"],
+    holdsFor: ({ isOfVersion }) => isOfVersion === true,
+    context: () => ({ apiVersion: V3 }),
     key: ({ key }) => key(LEFT_KEY),
     text: /Api version in request does not match|ApiVersionNotMatched/,
   },
@@ -178,6 +188,54 @@ export function strictnessLimitsSuite(backend: Backend): void {
       },
     );
   }
+
+  for (const mode of ["raw", "txn"] as const) {
+    contract(
+      backend,
+      `a store takes a ${mode} request of a keyspace that is not there: only PD knows which there are`,
+      { needs: ["prefixes", "split", "transactions"] },
+      async (scene) => {
+        await using stage = await stageOf(scene, mode);
+        const { calls, contextAt, key } = stage;
+        const elsewhere = key(LEFT_KEY).slice();
+        elsewhere.set([0xab, 0xcd, 0xef], 1);
+        const place = await calls.placeOf(encodeBytes(elsewhere));
+        const context = { ...contextAt(place), keyspace: { case: "keyspaceId", value: 0xabcdef } };
+        for (const request of REQUESTS.filter(({ name }) => name === "RawGet" || name === "KvGet")) {
+          if (request.mode !== mode) continue;
+          const body = { ...request.body(elsewhere, utf8Encode("")), context };
+          await stage.send(request, body, {
+            address: place.addressOf(place.leader.storeId),
+            check: (reply, how) => {
+              const { regionError, value } = reply as { regionError?: unknown; value: Uint8Array };
+              assert.deepEqual([regionError, textOf(reply), value.length], [undefined, "", 0], how);
+            },
+          });
+        }
+      },
+    );
+  }
+
+  contract(
+    backend,
+    "a batch of a transaction's reads tells of a key outside the region beside the others",
+    { needs: ["split", "transactions", "pair-errors"] },
+    async (scene) => {
+      await using stage = await stageOf(scene, "txn");
+      const { context, key } = stage;
+      for (const request of REQUESTS) {
+        if (request.name !== "KvBatchGet" && request.name !== "KvBufferBatchGet") continue;
+        const body = request.body(key(RIGHT_KEY), utf8Encode(""));
+        await stage.send(request, { ...body, context }, {
+          check: (reply, how) => {
+            const { regionError, error } = reply as { regionError?: unknown; error?: unknown };
+            assert.deepEqual([regionError, error], [undefined, undefined], how);
+            assert.match(textOf(reply), /not in region/, how);
+          },
+        });
+      }
+    },
+  );
 
   contract(
     backend,

@@ -115,4 +115,15 @@ export const REQUESTS: readonly RequestOfKey[] = [
   txn("KvCleanup", POINT, (key) => ({ key, startVersion: START_TS })),
   txn("KvBatchRollback", POINT, (key) => ({ keys: [key], startVersion: START_TS })),
   txn("KvResolveLock", POINT, (key) => ({ keys: [key], startVersion: START_TS })),
+  txn("KvFlush", { ...WRITE, isOfVersion: true, isSized: true }, (key, value) => ({
+    mutations: [{ op: Op.Put, key, value }],
+    primaryKey: key,
+    startTs: START_TS,
+    generation: 1n,
+    lockTtl: 100n,
+  })),
+  txn("KvBufferBatchGet", { isOfVersion: true }, (key) => ({ keys: [key], version: START_TS })),
+  txn("KvDeleteRange", { isOfVersion: true }, rangeOf),
+  txn("MvccGetByKey", { ...POINT, isAlone: true }, (key) => ({ key })),
+  txn("MvccGetByStartTs", { isAlone: true }, () => ({ startTs: START_TS })),
 ];

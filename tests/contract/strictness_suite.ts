@@ -115,6 +115,14 @@ const ROWS: readonly Row[] = [
     },
   },
   {
+    what: "to delete a range outside the region",
+    needs: ["range-checks"],
+    context: ({ context }) => context,
+    key: RIGHT_KEY,
+    holdsFor: ({ name }) => name === "KvDeleteRange",
+    error: ({ place, stored }) => ({ keyNotInRegion: { ...boundsOf(place), key: stored(RIGHT_KEY) } }),
+  },
+  {
     what: "to split a region at a key outside of it",
     needs: ["split-checks"],
     context: ({ context }) => context,
