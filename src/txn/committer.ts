@@ -34,6 +34,7 @@ export async function commitTransaction(run: CommitRun, operation: Operation): P
     operation.deadline.throwIfOver("commit");
     hasBegun = true;
     await prewriteAll(run, operation);
+    run.discardValues();
     if (options.stashedError !== undefined) throw options.stashedError;
     return await decide(run, operation);
   } catch (error) {

@@ -20,7 +20,8 @@ export interface BackgroundWork {
 
 /**
  * Does work of a transaction that its caller does not wait for, and whose time and signal are not
- * the caller's. A client that is closing starts none: what is left is resolved by whoever meets it.
+ * the caller's. A client that is closing, or that has too much of it, starts none: what is left is
+ * resolved by whoever meets it.
  * The promise resolves when it is over, however it ended.
  */
 export function startInBackground(
@@ -32,6 +33,13 @@ export function startInBackground(
   const name = NAMES[kind];
   let finish: () => void = () => {};
   const done = new Promise<void>((resolve) => finish = resolve);
+  if (session.background.size >= MAX_RUNNING) {
+    const message =
+      `Cannot do "${name}": ${MAX_RUNNING} pieces of work run already, whoever meets the locks resolves them`;
+    observer({ type: "warning", message });
+    finish();
+    return done;
+  }
   const isStarted = session.background.start(name, async (signal) => {
     try {
       tell({ session, onBackground }, { kind, done });
@@ -63,3 +71,9 @@ const NAMES: Readonly<Record<BackgroundTask["kind"], string>> = {
   "clean-up": "txn.cleanUp",
   "release": "txn.releaseLocks",
 };
+
+/**
+ * More than a busy client has at a time, and a bound on its memory when a store hangs for which all of
+ * them wait. (client-go's pool of 128 workers is there to reuse them, not to refuse work.)
+ */
+const MAX_RUNNING = 4_096;

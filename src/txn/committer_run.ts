@@ -15,8 +15,8 @@ import type { TxnSession } from "./txn_session.ts";
 export interface CommitMutation {
   readonly op: "put" | "insert" | "delete" | "lock" | "shared-lock" | "check-not-exists";
   readonly key: Uint8Array;
-  /** Of a put and an insert. */
-  readonly value?: Uint8Array | undefined;
+  /** Of a put and an insert, until it is prewritten. */
+  value?: Uint8Array | undefined;
   readonly assertion: "none" | "exists" | "not-exists";
   /** In a pessimistic transaction: that its lock is still there, what a lock would have, or nothing. */
   readonly check: "none" | "lock" | "constraint";
@@ -172,6 +172,11 @@ export class CommitRun {
   /** The least that the transaction may be committed at. */
   get minCommitTs(): bigint {
     return this.options.txn.minCommitTs.value;
+  }
+
+  /** Frees the values: a commit names keys only, and may go on in the background for a while. */
+  discardValues(): void {
+    for (const mutation of this.options.mutations) mutation.value = undefined;
   }
 
   raiseMinCommitTs(ts: bigint): void {

@@ -103,7 +103,7 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
   readonly state: TransactionStateName;
   /** Whether it has written and locked nothing so far: there would be nothing to commit. */
   readonly isReadOnly: boolean;
-  /** Bytes of memory that its writes take; see `onMemoryChange`. */
+  /** Bytes of memory that its writes take, fewer once it is over; see `onMemoryChange`. */
   readonly memoryBytes: number;
   /** Bytes of all keys and values that it has written. */
   readonly sizeBytes: number;

@@ -340,6 +340,8 @@ export class TransactionCore {
   #end(): void {
     this.#calls.forget();
     this.#over.abort(overError("go on", this.#state));
+    // Whoever keeps a handle that is over does not keep what it has written.
+    this.buffer.discardValues();
     if (this.#isWatching) this.txn.session.closing.removeEventListener("abort", this.#onClosing);
   }
 

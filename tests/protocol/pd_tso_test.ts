@@ -243,7 +243,7 @@ test("an idle stream is kept, and one that ended while idle is replaced without 
   await pd.close();
 });
 
-test("[PD-040] [ORA-011] minTimestamp() asks PD, and takes an ordinary timestamp from one that cannot tell", async () => {
+test("[PD-040] [ORA-011] [TXN-005] minTimestamp() asks PD, and takes an ordinary timestamp from one that cannot tell", async () => {
   const { clock, cluster, pd } = await pdSetup();
   cluster.on["GetMinTS"] = () => ({ timestamp: { physical: 9n, logical: 3n } });
   assert.equal(await clock.run(pd.minTimestamp()), (9n << 18n) + 3n);

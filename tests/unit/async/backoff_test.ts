@@ -41,7 +41,7 @@ async function failure(clock: ManualClock, promise: Promise<unknown>): Promise<T
   return error;
 }
 
-test("[BO-010] the curves are those of client-go", () => {
+test("[BO-010] [TXN-014] the curves are those of client-go", () => {
   const rows: Record<BackoffName, readonly [number, number, string]> = {
     tikvRPC: [100, 2000, "equal"],
     txnLock: [100, 3000, "equal"],
@@ -130,7 +130,7 @@ test("[BO-007] a wait is reported with its region and store before it begins", a
   await clock.run(waiting);
 });
 
-test("[BO-003] [BO-001] a wait that does not fit the budget fails at once, with the cause", async () => {
+test("[BO-003] [BO-001] [TXN-014] a wait that does not fit the budget fails at once, with the cause", async () => {
   // The budget is used as given: client-go's doubles it behind its caller's back (trap 1).
   const { clock, backoffs } = setup({ budgetMs: 14 });
   for (let attempt = 0; attempt < 3; attempt++) await clock.run(backoffs.wait("regionMiss", new Error()));
@@ -164,7 +164,7 @@ test("[BO-003] waits for a busy server count like all others", async () => {
   assert.ok(backoffs.totalWaitMs <= 20_000);
 });
 
-test("[BO-003] the error is that of the reason that took the longest", async () => {
+test("[BO-003] [TXN-014] the error is that of the reason that took the longest", async () => {
   const { clock, backoffs } = setup({ budgetMs: 600 });
   const disk = new Error("disk");
   await clock.run(backoffs.wait("tikvDiskFull", disk));
