@@ -145,10 +145,44 @@ export class TikvError<K extends ErrorKind = ErrorKind> extends Error {
     Object.defineProperty(this, BRAND, { value: true });
   }
 
+  /**
+   * What `JSON.stringify()` shows: all that is printed of the error, with 64-bit numbers as text, and
+   * what led to it. Keys are not among it, nor the stack.
+   */
+  toJSON(): Record<string, unknown> {
+    return jsonOf(this, MAX_CAUSES);
+  }
+
   /** Tells whether a caught value is an error of this library, also of another copy of it. */
   static is(value: unknown): value is AnyTikvError {
     return typeof value === "object" && value !== null && BRAND in value;
   }
+}
+
+function jsonOf(error: TikvError, depth: number): Record<string, unknown> {
+  const { name, message, cause } = error;
+  const facts = { name, message, ...plainOf(error) };
+  if (cause === undefined || depth === 0) return facts;
+  if (cause instanceof TikvError) return { ...facts, cause: jsonOf(cause, depth - 1) };
+  const isError = cause instanceof Error;
+  return { ...facts, cause: isError ? { name: cause.name, message: cause.message } : String(cause) };
+}
+
+/** The same without what JSON has no form for. */
+function plainOf(facts: object): Record<string, unknown> {
+  const plain = Object.entries(facts).flatMap(([name, value]: [string, unknown]) => {
+    if (typeof value === "bigint") return [[name, String(value)]];
+    if (Array.isArray(value)) return [[name, value.map((one) => isObject(one) ? plainOf(one) : one)]];
+    return value === undefined ? [] : [[name, isObject(value) ? plainOf(value) : value]];
+  });
+  return Object.fromEntries(plain);
+}
+
+// Of a chain of causes; a circle, which only a caller can make, ends there.
+const MAX_CAUSES = 8;
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }
 
 /** The deadline of an operation passed before it had an answer. Nothing was written by it. */
