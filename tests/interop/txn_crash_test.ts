@@ -14,7 +14,7 @@ import { write } from "./scenario.ts";
 import { contentOf, type Found, refusalOf, type TxnClientDriver } from "./txn_client.ts";
 
 /** Far below what a lock of a transaction that is alive is waited for. */
-const ACTION_LIMIT_MS = 8_000;
+const ACTION_LIMIT_MS = 10_000;
 const LIMIT_MS = 120_000;
 /** Above the time that any lock lives when nobody keeps it alive. */
 const EXPIRY_MS = 30_000;
