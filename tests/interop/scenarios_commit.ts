@@ -72,6 +72,38 @@ export const COMMIT_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: "a commit that asks PD for no timestamp comes after every read before it",
+    play: async (stage) => {
+      const { one, other, key } = stage;
+      for (const commit of ["async", "1pc"] as const) {
+        const txn = await one.begin({ commit, causal: true });
+        for (const name of commit === "1pc" ? ["a"] : ["a", "m"]) await txn.put(key(name), commit);
+        const readAt = await other.timestamp();
+        const before = await other.snapshot(readAt).get(key("a"));
+        const done = await txn.commit();
+        assert.equal(done.path, commit);
+        assert.equal(done.commitTs > readAt, true, `${done.commitTs} is not after ${readAt}`);
+        assert.equal(await other.snapshot(readAt).get(key("a")), before);
+      }
+      await assertContent(stage, { a: "1pc", m: "async" });
+    },
+  },
+  {
+    name: "a commit that would come later than it may goes on in two phases",
+    play: async (stage) => {
+      const { one, other, pair, key } = stage;
+      for (const commit of ["async", "1pc"] as const) {
+        const txn = await one.begin({ commit });
+        for (const name of commit === "1pc" ? ["a"] : ["a", "m"]) await txn.put(key(name), commit);
+        // By its own clock, it has just begun.
+        pair.cluster.jumpTso(20_000);
+        await other.snapshot(await other.timestamp()).batchGet([key("a"), key("m")]);
+        assert.equal((await txn.commit()).path, "2pc");
+      }
+      await assertContent(stage, { a: "1pc", m: "async" });
+    },
+  },
+  {
     name: "of two that write a key the later one fails, and leaves nothing",
     play: async (stage) => {
       const { one, other, key } = stage;
