@@ -99,6 +99,27 @@ test("[TXN-080] [T-20] secondaries that cannot be committed are no failure of an
   assert.deepEqual(await world.read("a", "b", "x", "y"), ["a", "b", "x", "y"]);
 });
 
+test("[TXN-080] [T-20] also one after the other they are all tried", async () => {
+  const gone = create(KeyErrorSchema, { txnLockNotFound: { key: bytes("b") } });
+  await using world = await CommitWorld.start({
+    limits: { batchBytes: 1 },
+    client: {
+      maxConcurrentParts: 1,
+      interceptors: [async (call, next) => {
+        const { keys } = call.request as { keys?: readonly Uint8Array[] };
+        if (call.method === "KvCommit" && textOf(keys ?? [])[0] === "b") {
+          return { regionError: undefined, error: gone };
+        }
+        return await next(call);
+      }],
+    },
+  });
+  const txn = await world.writing(["a", "b", "x", "y"], { commit: "2pc" });
+  await world.run(txn.commit());
+  await world.settle();
+  assert.deepEqual(await world.locked(), ["b"]);
+});
+
 test("[TXN-080] [T-17] secondaries go on when the caller has gone away", async () => {
   await using world = await CommitWorld.start();
   const caller = new AbortController();
@@ -435,8 +456,8 @@ test("[TXN-040] [TXN-080] [T-31] a client that is closing starts no work, and th
 test("[TXN-073] regions that a huge transaction writes very much to are split before, and on different stores", async () => {
   const limits = { preSplitKeys: 6, preSplitBytes: 20 };
   await using world = await CommitWorld.start({ limits });
-  const txn = await world.writing(["n", "o", "p"], { commit: "2pc" });
-  for (const key of ["a", "b", "c", "d", "e", "f"]) txn.put(key, key.repeat(9));
+  const txn = await world.writing([], { commit: "2pc" });
+  for (const key of ["a", "b", "c", "d", "e", "f", "n", "o", "p"]) txn.put(key, key.repeat(9));
   await world.run(txn.commit());
   await world.settle();
   // 10 bytes each: every second key begins a region. In the other region there are too few.

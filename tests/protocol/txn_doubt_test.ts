@@ -319,6 +319,33 @@ test("[TXN-091] [T-06] one phase that never arrived, before the region split, go
   assert.equal(await versionOf(world, "f", commitTs), commitTs);
 });
 
+test("[TXN-096] [T-06] a conflict after the split is one for the request before it as well", async () => {
+  await using world = await CommitWorld.start(IMPATIENT);
+  const txn = await world.writing(["a", "f"], { commit: "1pc" });
+  world.fault("KvPrewrite", fault.dropRequest());
+  const committing = failureOf(txn.commit());
+  await world.settle(500);
+  await world.cluster.split("e");
+  await world.world.put("f");
+  assert.equal((await world.run(committing) as { kind: string }).kind, "write-conflict");
+  await world.settle();
+  assert.deepEqual([txn.state, await world.locked()], ["rolled-back", []]);
+});
+
+test("[TXN-096] [T-03] [T-06] a lock in the way after the split says nothing about the request before it", async () => {
+  await using world = await CommitWorld.start(IMPATIENT);
+  const txn = await world.writing(["a", "f"], { commit: "1pc" });
+  world.fault("KvPrewrite", fault.dropRequest());
+  const caller = new AbortController();
+  const committing = failureOf(txn.commit({ signal: caller.signal }));
+  await world.settle(500);
+  await world.cluster.split("e");
+  await world.world.prewrite(["f"], { startTs: txn.startTs - 1n, ttlMs: 60_000n });
+  await world.settle(2_000);
+  caller.abort(new Error("gone"));
+  assert.ok(await world.run(committing) instanceof UndeterminedError);
+});
+
 test("[TXN-095] [TXN-096] when that cannot be found out nobody knows", async () => {
   await using world = await CommitWorld.start(IMPATIENT);
   const txn = await world.writing(["a", "f"], { commit: "1pc" });
