@@ -56,6 +56,8 @@ export class TransactionCore {
   readonly #calls = new TransactionCalls();
   #snapshot: SnapshotSource;
   #readTs: Timestamp;
+  /** The newest moment that anything of it has read. */
+  #lastReadTs: Timestamp;
   #state: TransactionState = states.active();
   #run: CommitRun | undefined;
   #isWatching = false;
@@ -66,8 +68,11 @@ export class TransactionCore {
   constructor({ txn, settings, defaults, snapshotAt }: TransactionParts) {
     this.txn = txn;
     this.settings = settings;
-    this.snapshotAt = snapshotAt;
-    this.#readTs = txn.startTs;
+    this.snapshotAt = (ts) => {
+      if (ts > this.#lastReadTs) this.#lastReadTs = ts;
+      return snapshotAt(ts);
+    };
+    this.#readTs = this.#lastReadTs = txn.startTs;
     this.#snapshot = snapshotAt(txn.startTs);
     const { limits, onMemoryChange } = settings;
     this.buffer = new WriteBuffer({
@@ -303,6 +308,8 @@ export class TransactionCore {
       commitWait: this.#commitWait,
       keepAlive: (primary) => this.#heartbeat.start(primary),
     }, plan));
+    // Whatever it has read comes before it, also where no store is asked for a timestamp.
+    run.raiseMinCommitTs(this.#lastReadTs + 1n);
     settings.details?.addMutations(plan.mutations.length, run.sizeBytes);
     const onCommit = { name: "onCommit", callback: settings.onCommit };
     try {

@@ -316,6 +316,27 @@ test("[TXN-110] after a conflict it goes on with locks ahead, so that nobody com
   assert.deepEqual(await scene.lockedKeys(), []);
 });
 
+for (const commit of ["1pc", "async"] as const) {
+  test(`[TXN-092] [TXN-098] a causal commit (${commit}) comes after everything that its transaction has read`, async () => {
+    await using scene = await startScene({}, { splitKeys: ["m"] });
+    const { client, cluster, run } = scene;
+    await run(cluster.moveLeader("z", cluster.stores().at(-1)?.id));
+    // The new leader catches up with the timestamps of the cluster now, and not again.
+    await run(client.transaction((other) => other.put("y", "1")));
+    const txn = await run(client.begin({ mode: "pessimistic", causalConsistency: true, commit }));
+    let theirs = 0n;
+    await run(client.transaction((other) => {
+      other.put("a", "theirs");
+    }, { onCommit: ({ commitTs }) => theirs = commitTs ?? 0n }));
+    const seen = await run(txn.statement(() => txn.get("a"), { current: true }));
+    assert.equal(new TextDecoder().decode(seen), "theirs");
+    // On a store that has seen none of the timestamps since.
+    txn.put("z", "after it");
+    const { commitTs = 0n } = await run(txn.commit());
+    assert.ok(commitTs > theirs, `${commitTs} is not after ${theirs}`);
+  });
+}
+
 test("functions over a Reader work on transactions, their views and snapshots alike", async () => {
   await using scene = await startScene();
   const { client, run } = scene;
