@@ -156,8 +156,9 @@ function contradictionOf(
   { locks, txn }: TransactionCore,
   { key, assertion }: CommitMutation,
 ): TikvError | undefined {
+  if (assertion === "none") return undefined;
   const exists = locks.heldLock(key)?.exists;
-  if (assertion === "none" || exists === undefined || exists === (assertion === "exists")) return undefined;
+  if (exists === undefined || exists === (assertion === "exists")) return undefined;
   const shown = shortKey(key, txn.session.settings.revealKeys);
   return new AssertionFailedError(
     `Cannot commit: key ${shown} was not as asserted (${assertion}) when it was locked`,
