@@ -4,6 +4,7 @@ import { compareBytes } from "../bytes/compare.ts";
 import type { KeyRange } from "../bytes/key_range.ts";
 import { contains, containsByEnd } from "../bytes/key_range.ts";
 import type { BucketsMeta, PeerMeta, RegionMeta } from "./meta.ts";
+import type { ReadKind } from "./replica.ts";
 import type { CachedStore } from "./store.ts";
 
 /** Why a cached region is not used any more. */
@@ -40,8 +41,9 @@ export interface RegionPeer {
 export interface PeerContext {
   /** The part that is the same in all requests. */
   readonly fixed: Uint8Array;
-  /** The whole context of a first attempt with this time limit and these buckets. */
+  /** The whole context of a first attempt of this kind with this time limit and these buckets. */
   readonly usual: Uint8Array;
+  readonly kind: ReadKind;
   readonly maxExecutionMs: number;
   readonly bucketsVersion: bigint | undefined;
 }

@@ -85,15 +85,17 @@ export function replicaOf(peer: RegionPeer, index: number): Replica {
 
 /** The best of the replicas that may be asked, by chance among equals; undefined if there is none. */
 export function chooseReplica(replicas: readonly Replica[], choice: Choice): Replica | undefined {
-  let best: Replica[] = [];
   let most = -1;
+  let equals = 0;
   for (const replica of replicas) {
-    if (!mayBeAsked(replica, choice)) continue;
     const marks = marksOf(replica, choice);
-    if (marks > most) [best, most] = [[replica], marks];
-    else if (marks === most) best.push(replica);
+    if (marks > most) [most, equals] = [marks, 1];
+    else if (marks === most) equals++;
   }
-  return pick(best, choice.random);
+  if (most < 0) return undefined;
+  // Without a list of them: this runs for each read of a replica.
+  let left = equals === 1 ? 0 : Math.floor(choice.random.next() * equals);
+  return replicas.find((replica) => marksOf(replica, choice) === most && left-- === 0);
 }
 
 /** One of a list, by chance. */
@@ -119,7 +121,10 @@ function mayBeAsked(replica: Replica, { leader, route, isSlow }: Choice): boolea
 // `internal/locate/replica_selector.go`).
 const MARKS = { isUntried: 1, isWanted: 2, isPreferred: 4, isMatch: 8, isFast: 16 };
 
-function marksOf(replica: Replica, { leader, route, isSlow }: Choice): number {
+// -1 for one that may not be asked.
+function marksOf(replica: Replica, choice: Choice): number {
+  if (!mayBeAsked(replica, choice)) return -1;
+  const { leader, route, isSlow } = choice;
   const { store } = replica.peer;
   const isFast = !isSlow(store);
   let marks = replica === leader ? marksOfLeader(route, isFast) : marksOfOther(route, replica.peer);

@@ -43,6 +43,8 @@ export interface RegionRequest<I, O> {
   isRetry: boolean;
   /** When it went out last, on the clock. */
   sentAt: number;
+  /** Who was asked first and how, for the statistics of stores; only known where it has a source. */
+  firstRead?: string | undefined;
 }
 
 /** What requests to regions are sent with. */
@@ -98,7 +100,7 @@ export function attempt<I, O>(
   const context = contextOf(options, {
     region,
     peer,
-    fields: request.options.context,
+    fields: fieldsOf(request, region.leader === peer ? "leader" : "follower", kind),
     // The store stops working on it when nobody waits any more.
     maxExecutionMs: endsFirst ? timeoutMs : Math.max(1, Math.floor(deadline.at - now)),
     isRetry: request.isRetry,
@@ -123,6 +125,21 @@ export function attempt<I, O>(
   });
 }
 
+// Stores count reads by the beginning of the source, and limit them by what is behind it.
+function fieldsOf<I, O>(
+  request: RegionRequest<I, O>,
+  role: "leader" | "follower",
+  kind: ReadKind,
+): ContextFields | undefined {
+  const fields = request.options.context;
+  const source = fields?.requestSource;
+  if (source === undefined || source === "") return fields;
+  const read = kind === "stale" ? `stale_${role}` : role;
+  if (!request.isRetry) request.firstRead = read;
+  const how = request.isRetry ? `retry_${request.firstRead ?? read}_${role}` : read;
+  return { ...fields, requestSource: `${how}_${source}` };
+}
+
 interface ContextParts {
   readonly region: Region;
   readonly peer: RegionPeer;
@@ -138,9 +155,9 @@ function contextOf(options: SenderOptions, parts: ContextParts): Uint8Array {
   const { region, peer, fields, maxExecutionMs, isRetry, kind, busyThresholdMs } = parts;
   const bucketsVersion = region.buckets?.version;
   const kept = peer.context;
-  const isUsual = !isRetry && kind === "plain" && busyThresholdMs === 0 && fields === undefined;
+  const isUsual = !isRetry && busyThresholdMs === 0 && fields === undefined;
   if (
-    isUsual && kept !== undefined && kept.maxExecutionMs === maxExecutionMs &&
+    isUsual && kept !== undefined && kept.kind === kind && kept.maxExecutionMs === maxExecutionMs &&
     kept.bucketsVersion === bucketsVersion
   ) {
     return kept.usual;
@@ -168,6 +185,7 @@ function contextOf(options: SenderOptions, parts: ContextParts): Uint8Array {
     const context: PeerContext = {
       fixed,
       usual,
+      kind,
       maxExecutionMs: isUsual ? maxExecutionMs : -1,
       bucketsVersion,
     };

@@ -130,7 +130,7 @@ test("[TXN-038] [TXN-017] every request that a transaction makes says what it is
     for (const { priority, requestSource, resourceControlContext, resourceGroupTag } of contexts) {
       const group = resourceControlContext?.resourceGroupName;
       assert.deepEqual([priority, requestSource, group, text(resourceGroupTag)], [
-        ...[1, "nightly", "reports", "tag"],
+        ...[1, "leader_nightly", "reports", "tag"],
       ], name);
     }
   }
@@ -142,6 +142,6 @@ test("[TXN-038] [TXN-017] every request that a transaction makes says what it is
     .filter(({ requestSource }) => requestSource !== "");
   assert.equal(ofLost.length, 4);
   for (const { priority, requestSource } of ofLost) {
-    assert.deepEqual([priority, requestSource], [1, "nightly"]);
+    assert.deepEqual([priority, requestSource], [1, "leader_nightly"]);
   }
 });

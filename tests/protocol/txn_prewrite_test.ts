@@ -232,10 +232,10 @@ test("[TXN-038] [TXN-074] [TXN-079] contexts of writes carry how they are writte
       text(context.resourceGroupTag),
       context.maxExecutionDurationMs > 0n,
     ]);
-  const ofWrite = [2, true, 1, 7n, "test", "group", "tag", true];
+  const ofWrite = [2, true, 1, 7n, "leader_test", "group", "tag", true];
   assert.deepEqual(read("Prewrite"), [ofWrite, ofWrite]);
   assert.deepEqual(read("Commit"), [ofWrite, ofWrite]);
-  assert.deepEqual(read("PessimisticLock")[0], [2, true, 0, 0n, "test", "group", "tag", true]);
+  assert.deepEqual(read("PessimisticLock")[0], [2, true, 0, 0n, "leader_test", "group", "tag", true]);
 });
 
 test("[TXN-038] what a rollback sends does not say how data is written", async () => {

@@ -148,6 +148,50 @@ describe("Replica reads", () => {
   );
 
   it(
+    "[REG-071] what goes along with a request to a peer is what this one is, whatever the one before was",
+    inWorld(async (world) => {
+      const ways = [
+        near(2n),
+        near(2n, { isStale: true }),
+        near(2n),
+        near(2n, { busyThresholdMs: 5 }),
+        near(2n),
+      ];
+      for (const route of ways) await send(world, [], TXN_GET, undefined, { route });
+      const region = await world.locate("k");
+      world.regions.updateLeader(region, 1);
+      await send(world, [], TXN_GET);
+      await send(world, [], TXN_GET, undefined, { route: near(2n) });
+      assert.deepEqual(pathOf(world), [
+        "2 replica",
+        "2 stale",
+        "2 replica",
+        "2 replica busy",
+        "2 replica",
+        "2 plain",
+        "2 plain",
+      ]);
+    }),
+  );
+
+  it(
+    "[REG-053] [REG-052] the source of a request tells who is asked how, and who was asked first",
+    inWorld(async (world) => {
+      const context = { requestSource: "report" };
+      const sources = (): string[] => world.net.calls.splice(0).map((call) => call.context.requestSource);
+      await send(world, [], TXN_GET, undefined, { context });
+      await send(world, [failure()], PUT, undefined, { context });
+      assert.deepEqual(sources(), ["leader_report", "leader_report", "retry_leader_leader_report"]);
+      await send(world, [behind], TXN_GET, undefined, { context, route: near(2n, { isStale: true }) });
+      assert.deepEqual(sources(), ["stale_follower_report", "retry_stale_follower_leader_report"]);
+      await send(world, [failure()], TXN_GET, undefined, { context, route: routeOf({ mode: "follower" }) });
+      assert.deepEqual(sources(), ["follower_report", "retry_follower_follower_report"]);
+      await send(world, [], TXN_GET, undefined, { context: { priority: 1 }, route: near(2n) });
+      assert.deepEqual(sources(), [""]);
+    }),
+  );
+
+  it(
     "[REG-071] each replica is asked once; then the region is looked up again",
     inWorld(async (world) => {
       const unknown = regionError({ message: "something new" });
