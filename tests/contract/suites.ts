@@ -12,6 +12,7 @@ import { strictnessSuite } from "./strictness_suite.ts";
 import { troubleSuite } from "./trouble_suite.ts";
 import { txnLocksSuite } from "./txn_locks_suite.ts";
 import { txnReadsSuite } from "./txn_reads_suite.ts";
+import { txnReplicasSuite } from "./txn_replicas_suite.ts";
 import { txnSuite } from "./txn_suite.ts";
 import { txnTroubleSuite } from "./txn_trouble_suite.ts";
 
@@ -34,6 +35,7 @@ const RAW_SUITES: readonly ((backend: Backend) => void)[] = [
 const TXN_SUITES: readonly ((backend: Backend) => void)[] = [
   txnSuite,
   txnReadsSuite,
+  txnReplicasSuite,
   txnLocksSuite,
   txnTroubleSuite,
 ];
