@@ -162,7 +162,7 @@ class TxnHistory {
 
   async #write(slot: number, open: Open): Promise<void> {
     const { txn, written } = open;
-    const key = this.#key(), value = this.#value();
+    const key = this.#ownKey(open), value = this.#value();
     const draw = this.#random.int(20);
     if (draw < 9) {
       written.add(key);
@@ -183,7 +183,7 @@ class TxnHistory {
 
   async #writeLocked(slot: number, open: Open): Promise<void> {
     const { txn, locked, written } = open;
-    const key = this.#key(), value = this.#value();
+    const key = this.#ownKey(open), value = this.#value();
     const draw = this.#random.int(20);
     if (draw < 6) {
       const keys = this.#keys();
@@ -249,6 +249,13 @@ class TxnHistory {
 
   #key(): string {
     return `k${String(this.#random.int(KEYS)).padStart(2, "0")}`;
+  }
+
+  /** Often one that the transaction has written already. */
+  #ownKey({ written }: Open): string {
+    const own = [...written];
+    const draw = this.#random.int(3);
+    return draw === 0 && own.length > 0 ? own[this.#random.int(own.length)] as string : this.#key();
   }
 
   /** Each once: client-go reads a key that a transaction has deleted as it was before, when asked twice. */

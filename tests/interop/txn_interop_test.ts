@@ -10,6 +10,7 @@ import { REGION_STARTS, type Scenario, type Stage } from "./scenario.ts";
 import { COMMIT_SCENARIOS } from "./scenarios_commit.ts";
 import { FAIR_SCENARIOS, LAST_SCENARIO, PIPELINED_SCENARIOS } from "./scenarios_go.ts";
 import { LOCK_SCENARIOS } from "./scenarios_lock.ts";
+import { OUR_SCENARIOS } from "./scenarios_ours.ts";
 import { READ_SCENARIOS } from "./scenarios_read.ts";
 
 interface Played {
@@ -25,6 +26,11 @@ const BOTH: readonly Played[] = [...COMMIT_SCENARIOS, ...LOCK_SCENARIOS, ...READ
   { name: `client-go, then this client: ${scenario.name}`, scenario, isGoFirst: true },
   { name: `this client, then client-go: ${scenario.name}`, scenario, isGoFirst: false },
 ]);
+const OURS_ALONE: readonly Played[] = OUR_SCENARIOS.map((scenario) => ({
+  name: `this client: ${scenario.name}`,
+  scenario,
+  isGoFirst: false,
+}));
 const GO_ALONE: readonly Played[] = [...FAIR_SCENARIOS, ...PIPELINED_SCENARIOS, LAST_SCENARIO].map((
   scenario,
 ) => ({
@@ -34,10 +40,12 @@ const GO_ALONE: readonly Played[] = [...FAIR_SCENARIOS, ...PIPELINED_SCENARIOS, 
 }));
 
 const KINDS: Readonly<Record<string, PairOptions & { readonly played: readonly Played[] }>> = {
-  "v1": { api: "v1", played: [...BOTH, ...GO_ALONE] },
+  "v1": { api: "v1", played: [...BOTH, ...OURS_ALONE, ...GO_ALONE] },
   "v2": {
     api: "v2",
-    played: [...BOTH, ...GO_ALONE].filter(({ scenario }) => !PIPELINED_SCENARIOS.includes(scenario)),
+    played: [...BOTH, ...OURS_ALONE, ...GO_ALONE].filter(({ scenario }) =>
+      !PIPELINED_SCENARIOS.includes(scenario)
+    ),
   },
   "v1 over mutual TLS": {
     api: "v1",
