@@ -300,6 +300,22 @@ test("[TXN-121] [T-38] a statement whose last run locked nothing leaves nothing"
   await world.clock.run(locks.release(fair.operation()));
 });
 
+test("[TXN-121] [T-38] what was given back is not kept alive, while nothing else is locked", async () => {
+  await using world = await startWorld();
+  const fair = await openLocks(world);
+  const { locks } = fair;
+  locks.startFair();
+  await fair.lock(["a"]);
+  locks.retryFair();
+  locks.retryFair();
+  assert.deepEqual(await lockedNow(world, fair), []);
+  assert.deepEqual(await fair.beats(30_000), []);
+  await fair.lock(["b"]);
+  locks.doneFair();
+  assert.deepEqual(await fair.beats(10_500), ["b"]);
+  await world.clock.run(locks.release(fair.operation()));
+});
+
 test("[TXN-121] [T-41] an exception from the end of a statement does not leave it running", async () => {
   await using world = await startWorld();
   const fair = await openLocks(world);

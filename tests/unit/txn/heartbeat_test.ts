@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { utf8Encode } from "../../../src/bytes/utf8.ts";
 import { fault } from "../../../src/playground/mod.ts";
 import { LockWaitTimeoutError, TxnAbortedError } from "../../../src/txn_errors.ts";
 import { begin, locksIn, openWatched, seed, text, valueOf, type Watched } from "./lock_world.ts";
+import { openLocks } from "./fair_world.ts";
 import { startWorld } from "./txn_world.ts";
 
 function beats(client: Watched): [string | undefined, bigint][] {
@@ -77,6 +79,25 @@ test("[TXN-123] an answer that comes after the end does not begin to keep it ali
   await clock.advance(120_000);
   assert.deepEqual(beats(client), []);
   assert.deepEqual(await locksIn(world, client), []);
+});
+
+test("[TXN-123] [T-38] it moves to another primary, can be stopped, and is over when it is closed", async () => {
+  await using world = await startWorld();
+  const { heartbeat, locks, beats, lock } = await openLocks(world);
+  await lock(["a", "b"]);
+  heartbeat.start(utf8Encode("a"));
+  assert.deepEqual(await beats(10_500), ["a"]);
+  heartbeat.start(utf8Encode("b"));
+  assert.deepEqual(await beats(10_500), ["b"]);
+  heartbeat.stop();
+  assert.deepEqual(await beats(10_500), []);
+  heartbeat.start(utf8Encode("a"));
+  assert.deepEqual(await beats(10_500), ["a"]);
+  heartbeat.close();
+  heartbeat.start(utf8Encode("a"));
+  assert.equal(heartbeat.isRunning, false);
+  assert.deepEqual(await beats(30_000), []);
+  locks.releaseInBackground();
 });
 
 test("[TXN-123] a sign of life that failed is sent again before the lock is over", async () => {

@@ -238,7 +238,10 @@ test("[TXN-116] [T-36] a deadlock is told when the keys that it was about are fr
       // The second request comes when the other transaction waits for the first.
       if (call.method === "KvPessimisticLock" && keysOf(call.request as never).includes("z")) await held;
       const reply = await next(call);
-      if (call.method === "KVPessimisticRollback") order.push("given back");
+      if (call.method === "KVPessimisticRollback") {
+        await new Promise<void>((resolve) => clock.timer(200, resolve));
+        order.push("given back");
+      }
       return reply;
     }],
   });

@@ -116,6 +116,28 @@ test("[TXN-113] the lock of a transaction that is dead is no reason to fail, als
   await clock.run(txn.rollback());
 });
 
+test("[TXN-113] [T-32] a lock that turns out to be free when the time is up is taken without a wait", async () => {
+  await using world = await startWorld();
+  const { clock } = world;
+  const dead = await openWatched(world, {
+    interceptors: [(call, next) => call.method === "KvTxnHeartBeat" ? new Promise(() => {}) : next(call)],
+  });
+  const holder = await begin(world, dead);
+  await clock.run(holder.lock(["a"]));
+  await clock.advance(25_000);
+  const client = await openWatched(world, {
+    interceptors: [async (call, next) => {
+      if (call.method === "KvCheckTxnStatus") await new Promise<void>((resolve) => clock.timer(700, resolve));
+      return await next(call);
+    }],
+  });
+  const txn = await begin(world, client);
+  client.sent.length = 0;
+  await clock.run(txn.lock(["a"], { waitMs: 1_200 }));
+  assert.deepEqual(client.bodies("KvPessimisticLock").map(({ waitTimeout }) => waitTimeout), [1_000n, -1n]);
+  await clock.run(txn.rollback());
+});
+
 test("[TXN-117] [T-77] what is waited for is the primary, which is kept alive, and not the secondary", async () => {
   await using world = await startWorld({ splitKeys: ["m"] });
   const { clock } = world;
