@@ -90,7 +90,9 @@ export function openForRead(
     checkResolved(scope, region, ts);
   } else {
     // A replica asks the leader whether it may read, and so the leader gets to know of the read.
-    for (const id of new Set([storeId, region.leader?.storeId ?? storeId])) cluster.mvcc.raiseMaxTs(id, ts);
+    const leaderId = region.leader?.storeId ?? storeId;
+    for (const id of new Set([storeId, leaderId])) cluster.mvcc.raiseMaxTs(id, ts);
+    cluster.mvcc.syncMaxTs(leaderId, region);
   }
   return { ...scope, region, context };
 }
@@ -105,6 +107,8 @@ export function openForWrite(
   const region = checkRegion(scope.cluster, scope.storeId, context, { isWrite: false });
   checkFlashback(scope, region, 0n);
   for (const key of keys) checkKeyInRegion(region, key);
+  // A real store does that in the background as soon as it leads; here with the first request.
+  scope.cluster.mvcc.syncMaxTs(scope.storeId, region);
   return { ...scope, region, context };
 }
 

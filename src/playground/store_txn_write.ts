@@ -46,13 +46,12 @@ import {
 /** The transactional commands that write and commit data. */
 export const TXN_WRITES: readonly StoreCommand[] = [
   txnCommand(Tikv.method.kvPrewrite, "Prewrite", (scope, request) => {
-    const { context, startVersion, tryOnePc, useAsyncCommit } = request;
+    const { context, startVersion, useAsyncCommit } = request;
     const { mvcc } = scope.cluster;
     const isPessimistic = request.forUpdateTs !== 0n;
     const mutations = mutationsOf(request, isPessimistic);
     checkWriteKeys(scope, "prewrite", request, mutations);
     const target = openForWrite(scope, context, mutations.map(({ key }) => key));
-    if (useAsyncCommit || tryOnePc) mvcc.syncMaxTs(scope.storeId, target.region);
     const statuses = mvcc.statuses(scope.storeId);
     const isLate = isPessimistic && statuses.commitTs(startVersion) !== undefined;
     const txn = mvcc.begin(scope.storeId, startVersion);

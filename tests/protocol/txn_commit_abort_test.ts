@@ -124,9 +124,6 @@ for (const [giver, giveUp] of Object.entries(GIVERS)) {
 
 /** A transaction with two keys of one region, in which every lock is taken already. */
 async function open(world: CommitWorld, options: BeginOptions): Promise<Transaction> {
-  // The store has synchronised its timestamps with PD: it does that with the first such commit.
-  const first = await world.writing(["c"], { commit: "1pc" });
-  await world.run(first.commit());
   const txn = await world.writing(["a", "b"], options);
   if (options.mode === "pessimistic") await world.run(txn.lock(["a", "b"]));
   world.forget();

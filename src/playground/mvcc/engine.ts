@@ -31,7 +31,7 @@ interface StoreState {
   readonly maxTs: MaxTimestamp;
   readonly statuses: TxnStatusCache;
   /** For which leaderships of regions `maxTs` has been brought up to date. */
-  readonly synced: Map<bigint, string>;
+  readonly synced: Map<bigint, Leadership>;
 }
 
 /**
@@ -76,9 +76,9 @@ export class MvccEngine {
    */
   syncMaxTs(storeId: bigint, { id, version, term }: Leadership): void {
     const { synced, maxTs } = this.#storeOf(storeId);
-    const leadership = `${version}/${term}`;
-    if (synced.get(id) === leadership) return;
-    synced.set(id, leadership);
+    const last = synced.get(id);
+    if (last !== undefined && last.version === version && last.term === term) return;
+    synced.set(id, { id, version, term });
     maxTs.raise(this.#nextTs());
   }
 
