@@ -286,6 +286,7 @@ const STEPS: readonly Step[] = [
   command("documentation", ["run", "-A", "tools/check_docs.ts"]),
   suiteStep("tools", "deno", ["tests/tools"]),
   ...RUNTIMES.map((runtime) => suiteStep("unit", runtime, ["tests/unit", "tests/protocol", "tests/types"])),
+  ...RUNTIMES.map((runtime) => suiteStep("model", runtime, ["tests/model"])),
   ...RUNTIMES.map((runtime) => suiteStep("runtime", runtime, ["tests/runtime"])),
   ...RUNTIMES.map((runtime) =>
     suiteStep("contract on the playground", runtime, [

@@ -23,7 +23,7 @@ async function count(point: Point): Promise<number> {
 for (const path of Object.keys(PATHS)) {
   for (const event of Object.keys(EVENTS) as EventName[]) {
     test(`[T-01] [T-02] [T-03] [T-20] [T-21] ${path} is all or nothing wherever the client vanishes (${event})`, async () => {
-      const isOfRequest = EVENTS[event].type === "request";
+      const isOfRequest = !("act" in EVENTS[event]);
       const all = await count({ path, diesAfter: Infinity, event: "nothing", eventAt: 0 });
       assert.ok(all > 0);
       for (let eventAt = 0; eventAt < (event === "nothing" ? 1 : all); eventAt++) {

@@ -37,38 +37,43 @@ interface Scene {
   readonly startRival: (mode: "optimistic" | "pessimistic") => Promise<void>;
 }
 
-type Happening =
-  /** Happens to the cluster, also right after the client has vanished. */
-  | { readonly type: "cluster"; readonly act: (scene: Scene) => Promise<void> }
-  /** Happens to the request itself. */
-  | { readonly type: "request"; readonly effect: FaultEffect };
+/** What happens right before a request, to the cluster, and then to the request itself. */
+interface Happening {
+  /** Also happens right after the client has vanished. */
+  readonly act?: ((scene: Scene) => Promise<void>) | undefined;
+  readonly effect?: FaultEffect | undefined;
+}
 
-/** What happens right before one of the requests goes out, or to it. */
+const startRival = ({ startRival }: Scene): Promise<void> => startRival("optimistic");
+
+/** Everything that happens in between, by its name. */
 export const EVENTS = {
-  "nothing": { type: "cluster", act: () => Promise.resolve() },
-  "split": { type: "cluster", act: ({ world }) => world.cluster.split("b") },
-  "merge": { type: "cluster", act: ({ world }) => world.cluster.merge("m") },
-  "leader-move": { type: "cluster", act: ({ world }) => moveLeaders(world) },
+  "nothing": {},
+  "split": { act: ({ world }) => world.cluster.split("b") },
+  "merge": { act: ({ world }) => world.cluster.merge("m") },
+  "leader-move": { act: ({ world }) => moveLeaders(world) },
   "store-stop": {
-    type: "cluster",
     act: ({ world: { cluster } }) => cluster.stopStore(cluster.regionOf("a").leader?.storeId ?? 1n),
   },
   "lost-locks": {
-    type: "cluster",
     act: ({ world }) => {
       for (const key of ["a", "z"]) world.cluster.losePessimisticLocks(key);
       return moveLeaders(world);
     },
   },
-  "rival": { type: "cluster", act: ({ startRival }) => startRival("optimistic") },
-  "locking-rival": { type: "cluster", act: ({ startRival }) => startRival("pessimistic") },
-  "lost-reply": { type: "request", effect: fault.dropReply() },
-  "lost-request": { type: "request", effect: fault.dropRequest() },
-  "cut": { type: "request", effect: fault.cutStream() },
-  "cut-executed": { type: "request", effect: fault.cutStream({ isExecuted: true }) },
-  "twice": { type: "request", effect: fault.duplicate() },
-  /** It arrives when everybody has forgotten it. */
-  "late": { type: "request", effect: fault.delay(45_000) },
+  "rival": { act: startRival },
+  "locking-rival": { act: ({ startRival }) => startRival("pessimistic") },
+  "lost-reply": { effect: fault.dropReply() },
+  "lost-request": { effect: fault.dropRequest() },
+  "cut": { effect: fault.cutStream() },
+  "cut-executed": { effect: fault.cutStream({ isExecuted: true }) },
+  "twice": { effect: fault.duplicate() },
+  // It arrives when everybody has forgotten it.
+  "late": { effect: fault.delay(45_000) },
+  // The rival has resolved the locks before the request is sent again, or arrives.
+  "lost-reply-rival": { act: startRival, effect: fault.dropReply() },
+  "lost-request-rival": { act: startRival, effect: fault.dropRequest() },
+  "late-rival": { act: startRival, effect: fault.delay(4_000) },
 } as const satisfies Readonly<Record<string, Happening>>;
 
 export type EventName = keyof typeof EVENTS;
@@ -164,9 +169,10 @@ export async function play(point: Point): Promise<Played> {
   const happening: Happening = EVENTS[point.event];
   writer.beforeRequest = async (number, method) => {
     if (number !== point.eventAt) return;
-    if (happening.type === "cluster") {
-      await happening.act({ world, startRival: (mode) => rival.start(world, mode) });
-    } else if (number < point.diesAfter) cluster.faults.add({ method, times: 1 }, happening.effect);
+    await happening.act?.({ world, startRival: (mode) => rival.start(world, mode) });
+    if (happening.effect !== undefined && number < point.diesAfter) {
+      cluster.faults.add({ method, times: 1 }, happening.effect);
+    }
   };
   writer.diesAfter = point.diesAfter;
   writer.isArmed = true;
@@ -189,7 +195,7 @@ export async function play(point: Point): Promise<Played> {
 
   if (!isDead) {
     assert.notEqual(end.state, "open", what("the commit does not end"));
-    const isClean = end.state !== "undetermined" && !isRivalEvent(point.event) && point.event !== "late";
+    const isClean = end.state !== "undetermined" && !rival.isStarted && point.event !== "late";
     if (isClean) assert.deepEqual(await lockedKeys(world, reader.parts), [], what("locks are left"));
   }
   if (helper !== undefined && point.helper !== undefined) {
@@ -376,7 +382,7 @@ function boundOf({ path, helper, event }: Point): number {
 }
 
 function isRivalEvent(event: EventName): boolean {
-  return event === "rival" || event === "locking-rival";
+  return event.endsWith("rival");
 }
 
 async function moveLeaders({ cluster }: World): Promise<void> {
