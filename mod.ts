@@ -119,6 +119,7 @@ export type {
   ReadScanOptions,
   ReplicaRead,
   ReplicaReadOptions,
+  ReplicaTally,
   RequestTally,
   ResolvedLocks,
   ResolveLocksOptions,

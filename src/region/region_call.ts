@@ -46,6 +46,7 @@ export class RegionCall<I, O> {
   #mayUseInvalid = false;
   // Attempts in a row without a wait in between.
   #hastyAttempts = 0;
+  #attempts = 0;
 
   constructor(options: SenderOptions, parts: CallParts<I, O>) {
     const { settings, stores } = options;
@@ -121,6 +122,7 @@ export class RegionCall<I, O> {
 
   async #try(target: Target): Promise<Outcome<O>> {
     const { region, request, operation } = this.#parts;
+    this.#attempts++;
     // Throws here when nothing was sent, and rejects when something was.
     const answer = attempt(this.#options, {
       region,
@@ -156,6 +158,11 @@ export class RegionCall<I, O> {
       this.#options.regions.updateLeader(region, target.replica.index);
     }
     operation.isMaybeExecuted = false;
+    const { route, onAnswer } = request.options;
+    if (route !== undefined && onAnswer !== undefined) {
+      const isLeader = target.replica === this.#selector.leader;
+      onAnswer({ isLeader, isStale: route.isStale, isFirst: this.#attempts === 1 });
+    }
     return { value: this.#options.api.decodeReply(request.command.name, outcome.reply) };
   }
 

@@ -15,6 +15,15 @@ import type { ReadKind, ReadRoute } from "./replica.ts";
 import type { RegionLoader } from "./region_loader.ts";
 import type { StoreCache } from "./store_cache.ts";
 
+/** Who has answered a read. */
+export interface ReadAnswer {
+  readonly isLeader: boolean;
+  /** It was one of the past, for which a replica need not ask its leader. */
+  readonly isStale: boolean;
+  /** Nobody was asked before. */
+  readonly isFirst: boolean;
+}
+
 /** What a request may say about itself. */
 export interface RequestOptions {
   /** Fields of the request's context, for example its priority. */
@@ -27,6 +36,8 @@ export interface RequestOptions {
   readonly firstAttemptTimeoutMs?: number | undefined;
   /** Lets a read go to other replicas than the leader; other requests take no notice of it. */
   readonly route?: ReadRoute | undefined;
+  /** Is told who has answered a read that had a route. */
+  readonly onAnswer?: ((answer: ReadAnswer) => void) | undefined;
   /** A part of it was sent before, for example before its region was split. */
   readonly isRetry?: boolean | undefined;
 }

@@ -32,7 +32,7 @@ export type { CommitLag, CommitPath } from "./committer_run.ts";
 export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./locks.ts";
 export type { ResolvingLock } from "./lock_registry.ts";
 export { ReadDetails } from "./read_details.ts";
-export type { PoolTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
+export type { PoolTally, ReplicaTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
 export type { ReplicaRead, ReplicaReadOptions } from "./read_route.ts";
 export type { Reader, ReadScanOptions } from "./reader.ts";
 export type { Snapshot, VersionedValue } from "./snapshot.ts";

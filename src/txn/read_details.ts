@@ -3,6 +3,7 @@
 import type { ExecDetailsV2 } from "../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../async/operation.ts";
 import type { RetryCause } from "../errors.ts";
+import type { ReadAnswer } from "../region/request.ts";
 import type { DetailedReply } from "../rpc/batch/messages.ts";
 import { execDetailsOf } from "../rpc/batch/wire_txn.ts";
 
@@ -56,6 +57,18 @@ export interface PoolTally {
   readonly cpuMs: number;
 }
 
+/** Who answered the reads that other replicas than the leader may answer. */
+export interface ReplicaTally {
+  /** Requests that leaders answered. */
+  readonly leaders: number;
+  /** Requests that other replicas answered. */
+  readonly followers: number;
+  /** Stale reads that the first replica answered. */
+  readonly staleHits: number;
+  /** Stale reads for which others had to be asked, mostly because the first one was behind. */
+  readonly staleMisses: number;
+}
+
 /**
  * Collects what reads cost. Given to a snapshot it counts all of that snapshot's reads; it may be
  * given to several.
@@ -82,6 +95,7 @@ export class ReadDetails {
   #scan: ScanTally = NO_SCAN;
   #time: TimeTally = NO_TIME;
   #pool: PoolTally = NO_POOL;
+  #replicas: ReplicaTally = NO_REPLICAS;
   /** What was taken of operations already: they are asked more than once. */
   readonly #counted = new WeakMap<Operation, Map<string, RetryCause>>();
 
@@ -125,6 +139,11 @@ export class ReadDetails {
     return this.#pool;
   }
 
+  /** Who answered reads with `replicaRead`, `busyThresholdMs` or a time of the past. */
+  get replicas(): ReplicaTally {
+    return this.#replicas;
+  }
+
   /** Adds what another one has collected. */
   merge(other: ReadDetails): void {
     for (const [name, { count, totalMs }] of other.#requests) this.#addRequest(name, count, totalMs);
@@ -135,6 +154,7 @@ export class ReadDetails {
     this.#scan = sumOf(this.#scan, other.#scan);
     this.#time = sumOf(this.#time, other.#time);
     this.#pool = poolSum(this.#pool, other.#pool);
+    this.#replicas = sumOf(this.#replicas, other.#replicas);
   }
 
   /** One line for logs. */
@@ -191,6 +211,16 @@ export class ReadDetails {
       if (count > 0) this.#addWait({ ...cause, count, waitedMs: cause.waitedMs - (before?.waitedMs ?? 0) });
     }
   }
+
+  /** @internal */
+  readonly addAnswer: (answer: ReadAnswer) => void = ({ isLeader, isStale, isFirst }) => {
+    this.#replicas = sumOf(this.#replicas, {
+      leaders: isLeader ? 1 : 0,
+      followers: isLeader ? 0 : 1,
+      staleHits: isStale && isFirst ? 1 : 0,
+      staleMisses: isStale && !isFirst ? 1 : 0,
+    });
+  };
 
   /** @internal */
   addLocks(count: number, durationMs: number): void {
@@ -292,6 +322,7 @@ const NO_SCAN: ScanTally = {
   blockReadBytes: 0n,
   blockCacheHits: 0n,
 };
+const NO_REPLICAS: ReplicaTally = { leaders: 0, followers: 0, staleHits: 0, staleMisses: 0 };
 const NO_TIME: TimeTally = { waitMs: 0, processMs: 0, kvReadMs: 0, rpcMs: 0 };
 const NO_POOL: PoolTally = { polls: 0, wallMs: 0, queueMs: 0, maxQueueMs: 0, cpuMs: 0 };
 const NS_PER_MS = 1_000_000;

@@ -172,7 +172,7 @@ export class SnapshotReads {
     if (firstAttemptTimeoutMs === undefined && route === undefined) {
       return context === undefined ? NO_OPTIONS : { context };
     }
-    return { context, firstAttemptTimeoutMs, route };
+    return { context, firstAttemptTimeoutMs, route, onAnswer: this.settings.details?.addAnswer };
   }
 
   /** Sends something and counts it, if somebody wants to know. */

@@ -7,6 +7,7 @@ import { type Client, connect, type ConnectOptions } from "../../../src/client.t
 import { utf8Decode } from "../../../src/bytes/utf8.ts";
 import { fault, Playground } from "../../../src/playground/mod.ts";
 import { ManualClock, SeededRandom } from "../../../src/testing/mod.ts";
+import { ReadDetails } from "../../../src/txn/mod.ts";
 import type { ReplicaRead, Snapshot, SnapshotOptions } from "../../../src/txn/mod.ts";
 import { physicalMsOf, type Timestamp } from "../../../src/types.ts";
 
@@ -150,6 +151,31 @@ test("[TXN-011] [TXN-151] maxStaleMs shows the newest that near replicas have, a
   assert.equal(await ageOf({ maxStaleMs: 10_000 }), 2_000);
   assert.equal(await ageOf({ maxStaleMs: 1_000 }), 1_000);
   assert.ok(await ageOf({ maxStaleMs: 10_000, matchLabels: { zone: "b" } }) < 100);
+});
+
+test("[REG-060] [REG-041] [TXN-154] details tell who answered, and which stale reads the first replica could", async () => {
+  await using world = await World.start({ labels: { zone: "c" } });
+  const { clock, cluster, client } = world;
+  await world.put("k", "v");
+  await cluster.moveLeader("k", 1n);
+  await clock.advance(1_000);
+  await world.get("k", {});
+  const details = new ReadDetails();
+  const other = new ReadDetails();
+  await world.get("k", { replicaRead: "closest", details });
+  await world.get("k", { staleMs: 500, details });
+  assert.deepEqual(details.replicas, { leaders: 0, followers: 2, staleHits: 1, staleMisses: 0 });
+  cluster.lagStore(3n, Infinity);
+  await clock.advance(1_000);
+  const snapshot = await clock.run(client.snapshot({ staleMs: 500, details }));
+  assert.equal((await clock.run(snapshot.batchGet(["k"]))).size, 1);
+  assert.equal((await clock.run(snapshot.scanKeys({}).toArray())).length, 1);
+  assert.deepEqual(details.replicas, { leaders: 2, followers: 2, staleHits: 1, staleMisses: 2 });
+  // Those that go to the leader anyway are not counted.
+  await world.get("k", { details: other });
+  assert.deepEqual(other.replicas, { leaders: 0, followers: 0, staleHits: 0, staleMisses: 0 });
+  other.merge(details);
+  assert.deepEqual(other.replicas, details.replicas);
 });
 
 test("[T-56] [TXN-151] a stale read that meets a lock is answered by the leader once it is resolved", async () => {
