@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import { Deadline } from "../async/deadline.ts";
 import type { Operation } from "../async/operation.ts";
+import { Semaphore } from "../async/semaphore.ts";
 import { equalBytes } from "../bytes/compare.ts";
 import { shortKey } from "../bytes/hex.ts";
 import { KeyMap, KeySet, type ReadonlyKeyMap } from "../bytes/key_map.ts";
@@ -9,6 +11,7 @@ import { releaseLocks } from "./committer_cleanup.ts";
 import type { TxnIdentity } from "./committer_run.ts";
 import { FairStage } from "./fair_locking.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import { type HeldLock, HeldLocks, type HoldFacts, needsLock } from "./held_locks.ts";
 import { LockReleases } from "./lock_releases.ts";
 import {
   type LockCall,
@@ -17,13 +20,6 @@ import {
   type LockWishes,
   sendLocks,
 } from "./pessimistic_request.ts";
-
-/** A lock that the transaction holds. */
-export interface HeldLock {
-  /** Undefined when it was never asked for. */
-  readonly exists: boolean | undefined;
-  readonly isShared: boolean;
-}
 
 /** What {@linkcode PessimisticLocks} are made with. */
 export interface PessimisticLocksParts {
@@ -43,16 +39,14 @@ export class PessimisticLocks {
   readonly #txn: TxnIdentity;
   readonly #heartbeat: Heartbeat;
   readonly #onHeld: (key: Uint8Array, lock: HeldLock) => void;
-  readonly #held = new KeyMap<HeldLock>();
+  readonly #held = new HeldLocks();
   /** Keys that may be locked although nobody said so: they were asked for, and no answer settled it. */
   readonly #doubtful = new KeySet();
   readonly #releases: LockReleases;
-  readonly #constraints = new KeyMap<bigint>();
+  readonly #turns: Semaphore = new Semaphore(1);
   #fair: FairStage | undefined;
   #primary: Uint8Array | undefined;
   #forUpdateTs = 0n;
-  #sharedCount = 0;
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor({ txn, heartbeat, onHeld }: PessimisticLocksParts) {
     this.#txn = txn;
@@ -76,9 +70,14 @@ export class PessimisticLocks {
     return this.#held.size + (this.#fair?.size ?? 0);
   }
 
+  /** Whether there is, or may be, a lock to give back. */
+  get mayHold(): boolean {
+    return this.size > 0 || this.#doubtful.size > 0;
+  }
+
   /** What for-update timestamp the locks of fair locking have: with another one it is not that lock. */
   get constraints(): ReadonlyKeyMap<bigint> {
-    return this.#constraints;
+    return this.#held.constraints;
   }
 
   /** The lock on a key, if the transaction has it. */
@@ -91,7 +90,7 @@ export class PessimisticLocks {
 
   /** Refuses to write a key that is only shared. */
   assertExclusive(key: Uint8Array): void {
-    if (this.#sharedCount === 0 || this.#held.get(key)?.isShared !== true) return;
+    if (!this.#held.isShared(key)) return;
     throw new TikvError(
       "misuse",
       `Cannot write key ${this.#shown(key)}: the transaction has locked it in share mode`,
@@ -99,19 +98,29 @@ export class PessimisticLocks {
   }
 
   /**
-   * Locks keys that are not locked yet, each of them once and in order. All or nothing: when it
-   * fails, the locks that it took are given back.
+   * Locks keys, each of them once and in order; those that are locked by then, as by a call that ran at
+   * the same time, are left out of the result. All or nothing: when it fails, the locks that it took
+   * are given back.
    */
-  lock(targets: readonly LockTarget[], wishes: LockWishes, operation: Operation): Promise<LockedKey[]> {
+  async lock(
+    targets: readonly LockTarget[],
+    wishes: LockWishes,
+    operation: Operation,
+  ): Promise<LockedKey[]> {
     // One call at a time: the first one chooses the primary.
-    const next = this.#last.then(() => this.#lock(targets, wishes, operation));
-    this.#last = next.catch(() => {});
-    return next;
+    const turn = await this.#turns.acquire(operation.deadline, WAIT_FOR_CALLS);
+    try {
+      const missing = targets.filter(({ key }) => needsLock(this.heldLock(key), wishes.isShared));
+      return await this.#lock(missing, wishes, operation);
+    } finally {
+      turn.release();
+    }
   }
 
   /** Resolves when no lock call runs any more. */
   async settled(): Promise<void> {
-    await this.#last;
+    const { clock } = this.#txn.session.settings.environment;
+    (await this.#turns.acquire(Deadline.never(clock), WAIT_FOR_CALLS)).release();
   }
 
   /** From here on locks are those of a statement that may be run again. */
@@ -154,7 +163,10 @@ export class PessimisticLocks {
     this.#fair = undefined;
     if (this.#primary === undefined) this.#heartbeat.stop();
     const wanted = new KeySet(kept.map(({ key }) => key));
-    this.#giveBack(fair.unused().filter((key) => !wanted.has(key)));
+    const unused = fair.unused();
+    // They are locked already: whatever comes of the call that wants them, they are given back some time.
+    for (const key of unused) if (wanted.has(key)) this.#doubtful.add(key);
+    this.#giveBack(unused.filter((key) => !wanted.has(key)));
     const locks = [...fair.current.values()].map(({ locked }) => locked);
     this.#hold(locks, { isShared: false, isConstrained: true });
   }
@@ -162,7 +174,7 @@ export class PessimisticLocks {
   /** Gives back every lock, those included that may only be there. No more are taken. */
   async release(operation: Operation): Promise<void> {
     this.#heartbeat.close();
-    await operation.deadline.race(this.#last, "wait for lock calls");
+    (await this.#turns.acquire(operation.deadline, WAIT_FOR_CALLS)).release();
     const keys = this.#takeAll();
     try {
       if (keys.length > 0) await releaseLocks(this.#txn, { keys, forUpdateTs: this.#forUpdateTs }, operation);
@@ -320,16 +332,9 @@ export class PessimisticLocks {
     }
   }
 
-  #hold(
-    locks: readonly LockedKey[],
-    { isShared, isConstrained }: { readonly isShared: boolean; readonly isConstrained: boolean },
-  ): void {
-    for (const { target, exists, forUpdateTs } of locks) {
-      this.#held.set(target.key, { exists, isShared });
-      if (isShared) this.#sharedCount++;
-      if (isConstrained && !this.#constraints.has(target.key)) this.#constraints.set(target.key, forUpdateTs);
-    }
-    for (const { target, exists } of locks) this.#onHeld(target.key, { exists, isShared });
+  #hold(locks: readonly LockedKey[], facts: HoldFacts): void {
+    this.#held.add(locks, facts);
+    for (const { target, exists } of locks) this.#onHeld(target.key, { exists, isShared: facts.isShared });
   }
 
   /** After a failure of a lock call. */
@@ -381,3 +386,5 @@ export class PessimisticLocks {
     return shortKey(key, this.#txn.session.settings.revealKeys);
   }
 }
+
+const WAIT_FOR_CALLS = "wait for other lock calls";

@@ -13,7 +13,8 @@ import { type CommitPath, CommitRun, type CommitWait, type TxnIdentity } from ".
 import { Heartbeat } from "./heartbeat.ts";
 import type { FlagChange } from "./key_flags.ts";
 import { measured } from "./measured.ts";
-import { type HeldLock, PessimisticLocks } from "./pessimistic.ts";
+import type { HeldLock } from "./held_locks.ts";
+import { PessimisticLocks } from "./pessimistic.ts";
 import type { StatementRun } from "./statement_run.ts";
 import * as states from "./state.ts";
 import { overError, type TransactionState } from "./state.ts";
@@ -230,7 +231,7 @@ export class TransactionCore {
     if (this.#state.name !== "active") return;
     this.#move(states.rollingBack(reason));
     this.#end();
-    if (this.locks.size > 0 || this.#calls.names.length > 0) {
+    if (this.#hasLoose) {
       startInBackground(this.txn, { kind: "release", budgetMs: ROLLBACK_MS }, async (operation) => {
         await this.#calls.settled();
         await this.locks.release(operation);
@@ -283,7 +284,6 @@ export class TransactionCore {
       }
       throw error;
     } finally {
-      this.#heartbeat.close();
       this.#end();
     }
   }
@@ -328,23 +328,31 @@ export class TransactionCore {
     reason: unknown,
   ): Promise<void> {
     this.#end();
-    try {
-      // A lock that is still being taken is given back with the others.
-      await run(async (operation) => {
-        await operation.deadline.race(this.#calls.settled(), "wait for calls that go on");
-        await this.locks.release(operation);
-      });
-    } catch (error) {
-      // They go away by themselves when nobody keeps them alive.
-      this.locks.releaseInBackground();
-      const message = "Cannot release the locks of a transaction: they are left to their time to live";
-      this.txn.session.settings.observe({ type: "warning", message, cause: error });
+    if (this.#hasLoose) {
+      try {
+        // A lock that is still being taken is given back with the others.
+        await run(async (operation) => {
+          await operation.deadline.race(this.#calls.settled(), "wait for calls that go on");
+          await this.locks.release(operation);
+        });
+      } catch (error) {
+        // Nobody keeps them alive, so they go away by themselves if that does not help either.
+        this.locks.releaseInBackground();
+        const message = "Cannot release the locks of a transaction in time: that goes on in the background";
+        this.txn.session.settings.observe({ type: "warning", message, cause: error });
+      }
     }
     this.#move(states.rolledBack(reason));
   }
 
+  /** Whether something of it has to be looked after when it is over. */
+  get #hasLoose(): boolean {
+    return this.locks.mayHold || this.#calls.names.length > 0;
+  }
+
   /** Ends what runs and lets nothing begin any more. */
   #end(): void {
+    this.#heartbeat.close();
     this.#calls.forget();
     this.#over.abort(overError("go on", this.#state));
     // Whoever keeps a handle that is over does not keep what it has written.

@@ -5,6 +5,7 @@ import type { Operation } from "../async/operation.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { KeyMap, KeySet } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
+import { needsLock } from "./held_locks.ts";
 import { hasFlag, KEY_FLAG } from "./key_flags.ts";
 import type { LockedKey, LockTarget } from "./pessimistic_request.ts";
 import type { TransactionCore } from "./transaction_core.ts";
@@ -63,24 +64,14 @@ async function lockNow(
 ): Promise<KeyMap<LockedValue>> {
   const { buffer, locks, statement } = core;
   const targets: LockTarget[] = [];
-  const known: Uint8Array[] = [];
   for (const key of keys) {
-    const held = locks.heldLock(key);
-    if (held === undefined) {
-      if (isShared && isWritten(core, key)) {
-        throw new TikvError("misuse", "Cannot lock the key in share mode: the transaction has written it");
-      }
-      // Room for what is to be noted of it is made sure of while there is no lock yet.
-      if (!onlyIfExists) buffer.updateFlags(key, []);
-      targets.push({ key, shouldNotExist: isInsert(core, key) });
-    } else if (held.isShared && !isShared) {
-      throw new TikvError(
-        "misuse",
-        "Cannot lock the key: the transaction has it in share mode, which cannot be changed",
-      );
-    } else {
-      known.push(key);
+    if (!needsLock(locks.heldLock(key), isShared)) continue;
+    if (isShared && isWritten(core, key)) {
+      throw new TikvError("misuse", "Cannot lock the key in share mode: the transaction has written it");
     }
+    // Room for what is to be noted of it is made sure of while there is no lock yet.
+    if (!onlyIfExists) buffer.updateFlags(key, []);
+    targets.push({ key, shouldNotExist: isInsert(core, key) });
   }
   const values = wants === "values" || onlyIfExists;
   // What is not there is not locked: that it was not there is as of a time then.
@@ -105,8 +96,9 @@ async function lockNow(
   statement?.onLocked(locked);
   const result = new KeyMap<LockedValue>();
   for (const { target, exists = false, value } of locked) result.set(target.key, { exists, value });
-  if (wants !== "nothing" && known.length > 0) {
-    // Nobody has written them since they were locked.
+  // Those that were locked before. Nobody has written them since.
+  const known = wants === "nothing" ? [] : keys.filter((key) => !result.has(key));
+  if (known.length > 0) {
     const found = await readMany(core, known, operation, locks.forUpdateTs);
     for (const key of known) {
       const value = found.get(key);

@@ -9,7 +9,7 @@ import { shortKey } from "../bytes/hex.ts";
 import { KeySet } from "../bytes/key_map.ts";
 import { ALL_KEYS } from "../bytes/key_range.ts";
 import { TikvError } from "../errors.ts";
-import { AssertionFailedError } from "../txn_errors.ts";
+import { AssertionFailedError, KeyExistsError } from "../txn_errors.ts";
 import type { Timestamp } from "../types.ts";
 import type { BufferEntry } from "./pending_write.ts";
 import { COMMIT_LIMITS } from "./commit_limits.ts";
@@ -44,6 +44,7 @@ export async function planOf(core: TransactionCore, operation: Operation): Promi
   for (const entry of core.buffer.entries(ALL_KEYS, { lockOnly: true })) {
     const mutation = mutationOf(core, entry, filtered);
     if (mutation === undefined) continue;
+    assertAllowed(core, mutation);
     mutations.push(mutation);
     stashedError ??= contradictionOf(core, mutation);
   }
@@ -149,6 +150,17 @@ function mutationOf(
     assertion: core.settings.assertionLevel === AssertionLevel.Off ? "none" : assertionOf(flags),
     check: checkOf(facts),
   };
+}
+
+/**
+ * Refuses what would have been refused at once, had its lock been there already: stores do not check
+ * again what a lock has checked.
+ */
+function assertAllowed({ locks, txn }: TransactionCore, { op, key }: CommitMutation): void {
+  if (op !== "shared-lock") locks.assertExclusive(key);
+  if (op !== "insert" || locks.heldLock(key)?.exists !== true) return;
+  const shown = shortKey(key, txn.session.settings.revealKeys);
+  throw new KeyExistsError(`Cannot insert key ${shown}: it exists already`, { key });
 }
 
 /** Whether what a lock told of its key is not what is asserted of it. */

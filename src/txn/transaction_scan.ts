@@ -97,6 +97,7 @@ async function* unionPages(
       for (;;) {
         core.assertActive(scan.name);
         const { done, value: page } = await core.call({ name: scan.name }, () => pages.next());
+        core.assertActive(scan.name);
         // Behind the last key of a page there may be more; behind the last page there is not, unless
         // the limit ended it.
         const last: Uint8Array | undefined = done === true ? undefined : page.at(-1)?.key;
