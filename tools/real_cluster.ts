@@ -41,21 +41,25 @@ export async function startCluster(
     await stop();
     return { state: "failed", reason: `no TIKV_PD_ADDRS in the script's answer: ${started.output}` };
   }
-  const problem = await pauseSchedulers(pdAddresses);
+  const problem = await limitSchedulers(pdAddresses);
   if (problem === undefined) return { state: "running", pdAddresses, stop };
   await stop();
   return { state: "failed", reason: problem };
 }
 
-/** Keeps PD from moving leaders on its own: what moves is up to the tests. */
-async function pauseSchedulers(pdAddresses: string): Promise<string | undefined> {
-  const url = `http://${pdAddresses}/pd/api/v1/schedulers/all`;
-  const reply = await fetch(url, { method: "POST", body: JSON.stringify({ delay: PAUSE_SECONDS }) });
+/**
+ * Keeps PD from moving leaders and regions on its own: what moves is up to the tests. Its schedulers
+ * begin seconds later and cannot be paused before, but they keep to these limits.
+ */
+async function limitSchedulers(pdAddresses: string): Promise<string | undefined> {
+  const url = `http://${pdAddresses}/pd/api/v1/config`;
+  const limits = Object.fromEntries(LIMITED_SCHEDULES.map((name) => [`${name}-schedule-limit`, 0]));
+  const reply = await fetch(url, { method: "POST", body: JSON.stringify(limits) });
   const told = await reply.text();
-  return reply.ok ? undefined : `the schedulers of PD cannot be paused: ${told}`;
+  return reply.ok ? undefined : `the schedulers of PD cannot be limited: ${told}`;
 }
 
-const PAUSE_SECONDS = 24 * 60 * 60;
+const LIMITED_SCHEDULES = ["leader", "region", "hot-region", "merge"] as const;
 
 /** Tells whether the Go toolchain is there. */
 export async function hasGo(): Promise<boolean> {

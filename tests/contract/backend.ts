@@ -31,6 +31,8 @@ export const CAPABILITIES = {
   "no-prefixes": "keys have no prefixes",
   "transactions": "requests of transactions are served",
   "memory-locks": "a commit whose timestamp a store chooses is isolated from who reads meanwhile",
+  "secondary-checks": "a key of an async commit that was found missing stays so",
+  "lock-records": "what was only locked when it was committed is a conflict as well",
   "commit-ts": "reads tell when a value was committed",
   "no-commit-ts": "reads do not tell when a value was committed",
   "reverse-snapshots": "scans from the end read at their timestamp",

@@ -19,6 +19,8 @@ export const SERVER_PROFILES: Readonly<Record<string, Readonly<Partial<Record<Ca
     "reverse-snapshots": "its scans from the end show what is newest, whatever timestamp is asked for",
     "memory-locks":
       "while it commits in one phase, or prewrites an async commit, readers and conflicts pass unseen",
+    "secondary-checks": "who finds a key of an async commit missing leaves no trace of it",
+    "lock-records": "it finds no conflict with a key that was only locked",
     "shared-locks": "it takes a shared lock for an exclusive one",
     "commit-ts": "it does not tell when a value was committed",
     "peer-checks": "its replicas are one engine: it serves any of them, and refuses every other epoch",

@@ -10,6 +10,7 @@ import { strictnessLimitsSuite } from "./strictness_limits_suite.ts";
 import { strictnessPdSuite } from "./strictness_pd_suite.ts";
 import { strictnessSuite } from "./strictness_suite.ts";
 import { troubleSuite } from "./trouble_suite.ts";
+import { txnAnswersSuite } from "./txn_answers_suite.ts";
 import { txnLocksSuite } from "./txn_locks_suite.ts";
 import { txnReadsSuite } from "./txn_reads_suite.ts";
 import { txnReplicasSuite } from "./txn_replicas_suite.ts";
@@ -38,4 +39,5 @@ const TXN_SUITES: readonly ((backend: Backend) => void)[] = [
   txnReplicasSuite,
   txnLocksSuite,
   txnTroubleSuite,
+  txnAnswersSuite,
 ];
