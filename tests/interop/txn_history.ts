@@ -141,8 +141,15 @@ class TxnHistory {
   async #look(): Promise<void> {
     const draw = this.#random.int(this.#moments.length + 1);
     const ts = this.#moments[draw];
-    if (ts === undefined) this.#moments.push(await this.#client.timestamp());
-    else await this.#read(`moment ${draw}`, this.#client.snapshot(ts));
+    if (ts === undefined) {
+      const now = await this.#client.timestamp();
+      this.#moments.push(now);
+      // Once it is read, a commit with causal consistency cannot come before it any more.
+      await this.#tell(
+        `moment ${draw}: taken`,
+        async () => pairs(await this.#client.snapshot(now).scan(EVERYTHING)),
+      );
+    } else await this.#read(`moment ${draw}`, this.#client.snapshot(ts));
   }
 
   async #read(who: string, reader: SnapshotDriver): Promise<void> {
