@@ -134,6 +134,15 @@ export interface Client extends AsyncDisposable {
    * assert.equal(await before.get("greeting"), undefined);
    * assert.equal(await (await client.snapshot()).has("greeting"), true);
    * ```
+   *
+   * @example What was there a second ago, from whichever replica has it
+   * ```ts
+   * import assert from "node:assert/strict";
+   *
+   * const past = await client.snapshot({ staleMs: 1_000, replicaRead: "mixed" });
+   * const users = await past.scanKeys({ prefix: "user/" }).toArray();
+   * assert.equal(users.length, 0);
+   * ```
    */
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;
 
