@@ -53,7 +53,8 @@ export class TransactionCore {
   statement: StatementRun | undefined;
   readonly #heartbeat: Heartbeat;
   readonly #defaults: CallOptions;
-  readonly #over = new AbortController();
+  /** Aborted when the transaction is over; made when somebody begins to wait for something. */
+  #over: AbortController | undefined;
   readonly #calls = new TransactionCalls();
   #snapshot: SnapshotSource;
   #readTs: Timestamp;
@@ -115,11 +116,6 @@ export class TransactionCore {
     return this.buffer.keyCount === 0 && this.locks.size === 0;
   }
 
-  /** Aborted when the transaction is over, with an error that says why. */
-  get over(): AbortSignal {
-    return this.#over.signal;
-  }
-
   /** Throws when the transaction is over, or about to be. */
   assertActive(what: string): void {
     if (this.#state.name === "active") return;
@@ -129,7 +125,8 @@ export class TransactionCore {
   /** The defaults of calls that end with the transaction. */
   get defaults(): CallOptions {
     const { signal, timeoutMs } = this.#defaults;
-    const over = eitherOf(this.#over.signal, this.statement?.over);
+    const { signal: end } = this.#over ??= new AbortController();
+    const over = eitherOf(end, this.statement?.over);
     return { timeoutMs, signal: eitherOf(signal, over) };
   }
 
@@ -354,7 +351,7 @@ export class TransactionCore {
   #end(): void {
     this.#heartbeat.close();
     this.#calls.forget();
-    this.#over.abort(overError("go on", this.#state));
+    this.#over?.abort(overError("go on", this.#state));
     // Whoever keeps a handle that is over does not keep what it has written.
     this.buffer.discardValues();
     if (this.#isWatching) this.txn.session.closing.removeEventListener("abort", this.#onClosing);
