@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Operation } from "../async/operation.ts";
 import { KeyMap, type ReadonlyKeyMap } from "../bytes/key_map.ts";
 import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
@@ -22,7 +21,7 @@ import { checkBoolean, checkNames, checkNumber } from "../options.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry, Timestamp } from "../types.ts";
 import { checkCommitWait } from "./begin_options.ts";
-import type { ReadScanOptions } from "./reader.ts";
+import type { Reader, ReadScanOptions } from "./reader.ts";
 import type { TransactionStateName } from "./state.ts";
 import { runStatement } from "./transaction_statement.ts";
 import type {
@@ -35,9 +34,8 @@ import type {
 } from "./transaction_api.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 import { lockKeys, type LockRequest } from "./transaction_locks.ts";
-import { readMany, readOne } from "./transaction_reads.ts";
 import { assertKey, assertKeySize, deleteKey, insertKey, putKey } from "./transaction_writes.ts";
-import { scanPagesOf, TransactionScanResult } from "./transaction_scan.ts";
+import { TransactionReader } from "./transaction_reader.ts";
 
 /** The transaction as its user sees it: all keys, as bytes. */
 export function faceOf(core: TransactionCore): Transaction {
@@ -48,10 +46,12 @@ export function faceOf(core: TransactionCore): Transaction {
 class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implements Transaction<K, V> {
   readonly #core: TransactionCore;
   readonly #coding: Coding<K, V>;
+  readonly #reader: TransactionReader<K, V>;
 
   constructor(core: TransactionCore, coding: Coding<K, V>) {
     this.#core = core;
     this.#coding = coding;
+    this.#reader = new TransactionReader(core, coding);
   }
 
   get startTs(): Timestamp {
@@ -88,45 +88,26 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   }
 
   get(key: KeyIn<K>, options?: CallOptions): Promise<ValueOut<V> | undefined> {
-    return this.#core.call({ name: "txn.get" }, async () => {
-      const value = await this.#read("txn.get", key, options);
-      return value === undefined ? undefined : this.#coding.decodeValue(value);
-    });
+    return this.#reader.get(key, options);
   }
 
   has(key: KeyIn<K>, options?: CallOptions): Promise<boolean> {
-    return this.#core.call({ name: "txn.has" }, async () => {
-      return await this.#read("txn.has", key, options) !== undefined;
-    });
+    return this.#reader.has(key, options);
   }
 
   batchGet(
     keys: Iterable<KeyIn<K>>,
     options?: CallOptions,
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
-    const name = "txn.batchGet";
-    return this.#core.call({ name }, async () => {
-      checkCall(options, CALL_NAMES);
-      const encoded = this.#keysOf(keys);
-      const read = (operation: Operation) => readMany(this.#core, encoded, operation);
-      return this.#valuesOf(await this.#core.run(name, options, read));
-    });
+    return this.#reader.batchGet(keys, options);
   }
 
   scan(range: RawRange<K>, options?: ReadScanOptions): ScanResult<Entry<KeyOut<K>, ValueOut<V>>> {
-    return this.#scan("txn.scan", range, {
-      options,
-      isKeysOnly: false,
-      decode: ({ key, value }) => ({
-        key: this.#coding.decodeKey(key),
-        value: this.#coding.decodeValue(value),
-      }),
-    });
+    return this.#reader.scan(range, options);
   }
 
   scanKeys(range: RawRange<K>, options?: ReadScanOptions): ScanResult<KeyOut<K>> {
-    const decode = ({ key }: Entry): KeyOut<K> => this.#coding.decodeKey(key);
-    return this.#scan("txn.scanKeys", range, { options, isKeysOnly: true, decode });
+    return this.#reader.scanKeys(range, options);
   }
 
   put(key: KeyIn<K>, value: ValueIn<V>): void {
@@ -209,10 +190,21 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
     this.#core.buffer.revert(savepoint);
   }
 
-  statement<T>(body: () => Promise<T> | T, options?: StatementOptions): Promise<T> {
+  statement<T>(
+    body: (before: Reader<K, V>) => Promise<T> | T,
+    options?: StatementOptions,
+  ): Promise<T> {
     // It must be over before the commit, as every call must.
     const call = { name: "txn.statement", isUsers: true };
-    return this.#core.call(call, () => runStatement(this.#core, body, options));
+    const [core, coding] = [this.#core, this.#coding];
+    return core.call(call, async () => {
+      if (typeof body !== "function") throw new TypeError("Cannot run the statement: expected a function");
+      return await runStatement(
+        core,
+        (before) => body(new TransactionReader<K, V>(core, coding, before)),
+        options,
+      );
+    });
   }
 
   sub<K2 extends KeyCodec<unknown> = K, V2 extends Codec<unknown> = V>(
@@ -245,37 +237,6 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.#core.dispose();
-  }
-
-  async #read(
-    name: string,
-    key: KeyIn<K>,
-    options: CallOptions | undefined,
-  ): Promise<Uint8Array | undefined> {
-    checkCall(options, CALL_NAMES);
-    const encoded = this.#keyOf(key);
-    return await this.#core.run(name, options, (operation) => readOne(this.#core, encoded, operation));
-  }
-
-  #scan<T>(
-    name: string,
-    range: RawRange<K>,
-    { options, isKeysOnly, decode }: {
-      readonly options: ReadScanOptions | undefined;
-      readonly isKeysOnly: boolean;
-      readonly decode: (entry: Entry) => T;
-    },
-  ): ScanResult<T> {
-    const core = this.#core;
-    core.assertActive(name);
-    const start = scanPagesOf(core, this.#coding.encodeRange(range), { name, options, isKeysOnly });
-    return new TransactionScanResult(
-      core,
-      name,
-      async function* (): AsyncGenerator<readonly T[], void, undefined> {
-        for await (const page of start()) yield page.map(decode);
-      },
-    );
   }
 
   async #lock(

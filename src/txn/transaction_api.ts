@@ -161,8 +161,25 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
    * Runs a part of the transaction whose writes are undone if it fails. Locks stay, and are released
    * with the transaction. Statements may begin in another one, but have to be awaited one by one.
    *
+   * The body gets a reader that sees the transaction as the statement has found it, without the writes of
+   * the statement itself; it ends with the statement.
+   *
    * With `current`, a pessimistic transaction goes on where it would fail with a conflict otherwise: just
    * the statement is run again.
+   *
+   * @example Copies that are not copied again
+   * ```ts
+   * import assert from "node:assert/strict";
+   * await client.transaction(async (txn) => {
+   *   txn.put("item/1", "a");
+   *   await txn.statement(async (before) => {
+   *     for await (const { key, value } of before.scan({ prefix: "item/" })) {
+   *       txn.put(new Uint8Array([...key, 0x78]), value);
+   *     }
+   *   });
+   *   assert.equal((await txn.scan({ prefix: "item/" }).toArray()).length, 2);
+   * });
+   * ```
    *
    * @example A statement on current data
    * ```ts
@@ -176,7 +193,10 @@ export interface Transaction<K extends KeyCodec<unknown> = ByteKeys, V extends C
    * assert.equal(await counts.get("all"), 1n);
    * ```
    */
-  statement<T>(body: () => Promise<T> | T, options?: StatementOptions): Promise<T>;
+  statement<T>(
+    body: (before: Reader<K, V>) => Promise<T> | T,
+    options?: StatementOptions,
+  ): Promise<T>;
 
   /**
    * A view of the keys that begin with `prefix`, with codecs of its own. It is the same transaction.

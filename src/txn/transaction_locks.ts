@@ -46,7 +46,7 @@ async function lockLater(
 ): Promise<KeyMap<LockedValue>> {
   const found = wants === "nothing" && !onlyIfExists
     ? new KeyMap<Uint8Array>()
-    : await readMany(core, keys, operation);
+    : await readMany(core, keys, { operation, writes: core.buffer });
   core.assertActive("lock keys");
   const locked = new KeyMap<LockedValue>();
   for (const key of keys) {
@@ -99,7 +99,7 @@ async function lockNow(
   // Those that were locked before. Nobody has written them since.
   const known = wants === "nothing" ? [] : keys.filter((key) => !result.has(key));
   if (known.length > 0) {
-    const found = await readMany(core, known, operation, locks.forUpdateTs);
+    const found = await readMany(core, known, { operation, writes: core.buffer, ts: locks.forUpdateTs });
     for (const key of known) {
       const value = found.get(key);
       result.set(key, { exists: value !== undefined, value });

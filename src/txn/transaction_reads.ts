@@ -4,33 +4,42 @@
 import type { Operation } from "../async/operation.ts";
 import { KeyMap } from "../bytes/key_map.ts";
 import type { Entry, Timestamp } from "../types.ts";
+import type { BufferView } from "./pending_write.ts";
 import type { PageCalls, SnapshotScan } from "./snapshot_scan.ts";
 import type { TransactionCore } from "./transaction_core.ts";
+
+/** How a transaction reads. */
+export interface TransactionRead {
+  readonly operation: Operation;
+  /** Its writes. */
+  readonly writes: BufferView;
+  /** Instead of the moment that the transaction reads at, for keys that are locked. */
+  readonly ts?: bigint | undefined;
+}
 
 /** Reads one key. */
 export async function readOne(
   core: TransactionCore,
   key: Uint8Array,
-  operation: Operation,
+  { operation, writes }: TransactionRead,
 ): Promise<Uint8Array | undefined> {
-  const pending = core.buffer.get(key);
+  const pending = writes.get(key);
   if (pending?.kind === "value") return pending.value;
   if (pending?.kind === "tombstone") return undefined;
   const source = core.statement === undefined ? core.snapshot : await core.source(operation);
   return await source.get(key, operation);
 }
 
-/** Reads many keys; those without a value are not in the map. `ts` is for keys that are locked. */
+/** Reads many keys; those without a value are not in the map. */
 export async function readMany(
   core: TransactionCore,
   keys: readonly Uint8Array[],
-  operation: Operation,
-  ts?: bigint,
+  { operation, writes, ts }: TransactionRead,
 ): Promise<KeyMap<Uint8Array>> {
   const own = new KeyMap<Uint8Array>();
   const rest: Uint8Array[] = [];
   for (const key of keys) {
-    const pending = core.buffer.get(key);
+    const pending = writes.get(key);
     if (pending?.kind === "value") own.set(key, pending.value);
     else if (pending?.kind !== "tombstone") rest.push(key);
   }

@@ -19,6 +19,8 @@ export interface TransactionScan {
   readonly name: string;
   readonly options: ReadScanOptions | undefined;
   readonly isKeysOnly: boolean;
+  /** The writes of the transaction. */
+  readonly writes: BufferView;
 }
 
 /** What a scan of a transaction finds. Reading all of it is one call, which has to be awaited. */
@@ -46,7 +48,7 @@ type Pages = AsyncGenerator<readonly Entry[], void, undefined>;
 export function scanPagesOf(
   core: TransactionCore,
   range: KeyRange,
-  { name, options, isKeysOnly }: TransactionScan,
+  { name, options, isKeysOnly, writes }: TransactionScan,
 ): () => AsyncGenerator<readonly Entry[], void, undefined> {
   const checked = checkReadScan(options);
   const { timeoutMs, signal } = options ?? {};
@@ -68,12 +70,13 @@ export function scanPagesOf(
       yield* pagesOf(await runOperation(session, start, (operation) => statement.source(operation)));
     })();
   };
-  return () => unionPages(core, range, { ...checked, name, isKeysOnly, read });
+  return () => unionPages(core, range, { ...checked, name, isKeysOnly, writes, read });
 }
 
 interface UnionScan extends CheckedScan {
   readonly name: string;
   readonly isKeysOnly: boolean;
+  readonly writes: BufferView;
   /** Pages of what was there when the transaction began. */
   readonly read: (range: KeyRange, limit: number) => Pages;
 }
@@ -104,7 +107,7 @@ async function* unionPages(
         if (done === true && seen >= wanted) break;
         const part: KeyRange = last === undefined ? rest : upTo(last, rest, scan.isReverse);
         for (
-          const merged of mergedPages(core.buffer, part, { ...scan, limit: remaining, page: page ?? [] })
+          const merged of mergedPages(scan.writes, part, { ...scan, limit: remaining, page: page ?? [] })
         ) {
           remaining -= merged.length;
           yield merged;

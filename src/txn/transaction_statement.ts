@@ -4,18 +4,21 @@
 import { TikvError } from "../errors.ts";
 import { checkBoolean, checkNames, checkNumber } from "../options.ts";
 import { hasFlag, KEY_FLAG } from "./key_flags.ts";
+import type { BufferView } from "./pending_write.ts";
 import { StatementRun } from "./statement_run.ts";
 import type { StatementOptions } from "./transaction_api.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import { lockKeys } from "./transaction_locks.ts";
 
+/** A part of a transaction; it gets the writes as it has found them, for as long as it runs. */
+export type StatementBody<T> = (before: BufferView) => Promise<T> | T;
+
 /** Runs a part of a transaction, once or until it has worked on current data. */
 export async function runStatement<T>(
   core: TransactionCore,
-  body: () => Promise<T> | T,
+  body: StatementBody<T>,
   options: StatementOptions = {},
 ): Promise<T> {
-  if (typeof body !== "function") throw new TypeError("Cannot run the statement: expected a function");
   checkNames("the options of the statement", options, NAMES);
   const { current = false, maxRuns = DEFAULT_RUNS, waitMs = Infinity } = options;
   const isCurrent = checkBoolean("current", current);
@@ -26,9 +29,9 @@ export async function runStatement<T>(
 }
 
 /** Runs it, and undoes its writes when it fails. Statements may be in one another. */
-async function runOnce<T>(core: TransactionCore, body: () => Promise<T> | T): Promise<T> {
+async function runOnce<T>(core: TransactionCore, body: StatementBody<T>): Promise<T> {
   const stage = core.buffer.stage();
-  const outcome = await settle(async () => await body());
+  const outcome = await settle(async () => await body(core.buffer.snapshot(stage)));
   if ("error" in outcome) {
     undo(core, stage, outcome.error);
     throw outcome.error;
@@ -40,7 +43,7 @@ async function runOnce<T>(core: TransactionCore, body: () => Promise<T> | T): Pr
 
 async function runCurrent<T>(
   core: TransactionCore,
-  body: () => Promise<T> | T,
+  body: StatementBody<T>,
   { maxRuns, waitMs }: { readonly maxRuns: number; readonly waitMs: number },
 ): Promise<T> {
   const { buffer, locks, settings } = core;
@@ -56,7 +59,7 @@ async function runCurrent<T>(
       const run = core.statement = new StatementRun(core);
       const stage = buffer.stage();
       const outcome = await settle(async () => {
-        const value = await body();
+        const value = await body(buffer.snapshot(stage));
         core.assertActive("end a statement");
         await lockWrites(core, stage, waitMs);
         return value;
