@@ -98,7 +98,7 @@ test("[TXN-149] what is known of locks is bounded: the oldest is forgotten first
   assert.deepEqual([known.context?.committedLocks, known.context?.priority], [[5n, 6n], 2]);
 });
 
-test("[TXN-010] a moment that the cluster has not reached is refused, at once or at the first read", async () => {
+test("[TXN-010] [ORA-009] a moment that the cluster has not reached is refused, at once or at the first read", async () => {
   const { snapshot, clock, timestamps, regions } = scene(() => FOUND);
   const future = timestampOf(START_MS + 10_000n, 0n);
   await assert.rejects(snapshot({ ts: future }), RangeError);
@@ -120,7 +120,7 @@ test("[TXN-010] a moment that the cluster has not reached is refused, at once or
   assert.equal(timestamps.asked, asked);
 });
 
-test("[TXN-010] one timestamp tells all that read at a moment which is new to the client", async () => {
+test("[TXN-010] [ORA-009] one timestamp tells all that read at a moment which is new to the client", async () => {
   const { snapshot, clock, timestamps } = scene(() => FOUND);
   const one = await snapshot();
   await clock.run(Promise.all(["a", "b", "c"].map((key) => one.get(key))));

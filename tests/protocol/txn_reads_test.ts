@@ -152,7 +152,7 @@ test("[T-31] [TXN-164] locks that cannot be cleaned up behind a reader are a war
   assert.equal(events.filter(({ type }) => type === "warning").length, 1);
 });
 
-test("[TXN-007] locks are judged by an older timestamp while PD does not answer", async () => {
+test("[TXN-007] [ORA-006] locks are judged by an older timestamp while PD does not answer", async () => {
   const { snapshot, clock, timestamps, events } = scene(({ method }, round) => {
     if (method === "KvCheckTxnStatus") return COMMITTED;
     return method === "KvGet" && round % 4 === 1 ? { ...FOUND, error: locked("k") } : FOUND;

@@ -51,7 +51,7 @@ function bench(): Bench {
 const T = (ms: bigint): Timestamp => timestampOf(ms, 0n);
 const AWAY = new TikvError("connection", "PD is away");
 
-test("[TXN-007] one reading serves for a moment, and is then taken anew", async () => {
+test("[TXN-007] [ORA-006] one reading serves for a moment, and is then taken anew", async () => {
   const { clock, answers, asked, now } = bench();
   answers.push(T(1_000n), T(2_000n));
   assert.equal(await now(), T(1_000n));
@@ -61,7 +61,7 @@ test("[TXN-007] one reading serves for a moment, and is then taken anew", async 
   assert.deepEqual([await now(), asked()], [T(2_000n), 2]);
 });
 
-test("[TXN-007] timestamps that others took are readings as well, and none of them goes back", async () => {
+test("[TXN-007] [ORA-006] timestamps that others took are readings as well, and none of them goes back", async () => {
   const { clock, locks, answers, now, asked } = bench();
   answers.push(T(5_000n), T(3_000n), T(4_000n));
   const operation = operationOn(clock);
@@ -72,7 +72,7 @@ test("[TXN-007] timestamps that others took are readings as well, and none of th
   assert.equal(await now(), T(5_000n));
 });
 
-test("[TXN-007] an older reading is used while PD is away, but not for a caller whose time is up", async () => {
+test("[TXN-007] [ORA-006] an older reading is used while PD is away, but not for a caller whose time is up", async () => {
   const { clock, answers, events, now } = bench();
   answers.push(T(1_000n), AWAY);
   await now();
@@ -86,7 +86,7 @@ test("[TXN-007] an older reading is used while PD is away, but not for a caller 
   await assert.rejects(now(500), (error) => TikvError.is(error) && error.kind === "timeout");
 });
 
-test("[TXN-007] without any reading nothing is taken for dead: the caller waits for one, or fails", async () => {
+test("[TXN-007] [ORA-006] without any reading nothing is taken for dead: the caller waits for one, or fails", async () => {
   const { answers, now } = bench();
   answers.push(AWAY);
   await assert.rejects(now(), (error) => error === AWAY);
@@ -94,7 +94,7 @@ test("[TXN-007] without any reading nothing is taken for dead: the caller waits 
   assert.equal(await now(), T(7_000n));
 });
 
-test("[T-22] [TXN-007] locks expire by the cluster's clock alone, however the local ones go", async () => {
+test("[T-22] [TXN-007] [ORA-006] locks expire by the cluster's clock alone, however the local ones go", async () => {
   await using world = await SnapshotWorld.start();
   const startTs = await world.ts();
   await world.prewrite(["p", "s"], { startTs, ttlMs: 30_000n });

@@ -82,7 +82,7 @@ test("[T-24] a primary that has nothing of a transaction is rolled back after th
   }
 });
 
-test("[T-22] [TXN-007] a lock lives until its last millisecond is over, by the cluster's timestamps", () => {
+test("[T-22] [TXN-007] [ORA-006] a lock lives until its last millisecond is over, by the cluster's timestamps", () => {
   const startTs = 1_000n << 18n;
   const at = (ms: bigint): bigint => (ms << 18n) + 5n;
   assert.equal(remainingMs(startTs, 3_000, at(1_000n)), 3_001);

@@ -120,7 +120,7 @@ test("[TXN-021] an async commit that falls back takes the one of two phases besi
   assert.equal(take(), 2);
 });
 
-test("[TXN-021] [TXN-010] who begins at a timestamp takes none, unless it may be one of the future", async () => {
+test("[TXN-021] [TXN-010] [ORA-009] who begins at a timestamp takes none, unless it may be one of the future", async () => {
   await using world = await startWorld();
   const { txns, take } = await counted(world);
   const other = await counted(world);
@@ -133,7 +133,7 @@ test("[TXN-021] [TXN-010] who begins at a timestamp takes none, unless it may be
   await world.clock.run(txn.rollback());
 });
 
-test("[TXN-021] [TXN-007] many locks that are met at once are judged by one timestamp", async () => {
+test("[TXN-021] [TXN-007] [ORA-006] many locks that are met at once are judged by one timestamp", async () => {
   await using world = await SnapshotWorld.start();
   const startTs = await world.ts();
   const keys = Array.from({ length: 20 }, (_, index) => `k${index}`);
