@@ -66,6 +66,12 @@ export class FairStage {
     return [...this.#last.keys()];
   }
 
+  /** The primary of the run before, if it is among some keys: with that one its locks can be used again. */
+  lastPrimaryIn(targets: readonly LockTarget[]): Uint8Array | undefined {
+    const last = this.#lastPrimary;
+    return last !== undefined && targets.some(({ key }) => equalBytes(key, last)) ? last : undefined;
+  }
+
   /** Notes the primary that the transaction has got in this run; undefined when it has lost it again. */
   choosePrimary(primary: Uint8Array | undefined): void {
     this.#primary = primary;

@@ -11,13 +11,6 @@ export interface HeldLock {
   readonly isShared: boolean;
 }
 
-/** How locks are held. */
-export interface HoldFacts {
-  readonly isShared: boolean;
-  /** The commit fails if the lock has another for-update timestamp by then: it is not this one. */
-  readonly isConstrained: boolean;
-}
-
 /** The pessimistic locks that a transaction has for good. */
 export class HeldLocks {
   readonly #held = new KeyMap<HeldLock>();
@@ -50,11 +43,11 @@ export class HeldLocks {
     return this.#sharedCount > 0 && this.#held.get(key)?.isShared === true;
   }
 
-  add(locks: readonly LockedKey[], { isShared, isConstrained }: HoldFacts): void {
-    for (const { target, exists, forUpdateTs } of locks) {
+  add(locks: readonly LockedKey[], isShared: boolean): void {
+    for (const { target, exists, forUpdateTs, isFair } of locks) {
       this.#held.set(target.key, { exists, isShared });
       if (isShared) this.#sharedCount++;
-      if (isConstrained && !this.#constraints.has(target.key)) this.#constraints.set(target.key, forUpdateTs);
+      if (isFair && !this.#constraints.has(target.key)) this.#constraints.set(target.key, forUpdateTs);
     }
   }
 

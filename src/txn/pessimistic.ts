@@ -11,7 +11,7 @@ import { releaseLocks } from "./committer_cleanup.ts";
 import type { TxnIdentity } from "./committer_run.ts";
 import { FairStage } from "./fair_locking.ts";
 import type { Heartbeat } from "./heartbeat.ts";
-import { type HeldLock, HeldLocks, type HoldFacts, needsLock } from "./held_locks.ts";
+import { type HeldLock, HeldLocks, needsLock } from "./held_locks.ts";
 import { LockReleases } from "./lock_releases.ts";
 import {
   type LockCall,
@@ -153,22 +153,13 @@ export class PessimisticLocks {
 
   /** The statement is done: its locks are the transaction's. Does nothing when fair locking is off. */
   doneFair(): void {
-    this.#endFair([]);
-  }
-
-  #endFair(kept: readonly LockTarget[]): void {
     const fair = this.#fair;
     if (fair === undefined) return;
     // Whatever fails from here on, no later call takes the statement to be running.
     this.#fair = undefined;
     if (this.#primary === undefined) this.#heartbeat.stop();
-    const wanted = new KeySet(kept.map(({ key }) => key));
-    const unused = fair.unused();
-    // They are locked already: whatever comes of the call that wants them, they are given back some time.
-    for (const key of unused) if (wanted.has(key)) this.#doubtful.add(key);
-    this.#giveBack(unused.filter((key) => !wanted.has(key)));
-    const locks = [...fair.current.values()].map(({ locked }) => locked);
-    this.#hold(locks, { isShared: false, isConstrained: true });
+    this.#giveBack(fair.unused());
+    this.#hold(Array.from(fair.current.values(), ({ locked }) => locked), false);
   }
 
   /** Gives back every lock, those included that may only be there. No more are taken. */
@@ -216,8 +207,6 @@ export class PessimisticLocks {
         "Cannot lock in share mode: the transaction needs an exclusive lock first, which becomes its primary",
       );
     }
-    // Stores lock one key at a time in spite of a conflict. What was locked so is kept for good.
-    if (rest.length > 0) this.#endFair(targets);
     await this.#releases.wait(targets.map(({ key }) => key), operation);
     const hadPrimary = this.#primary !== undefined;
     const locked: LockedKey[] = [];
@@ -237,7 +226,7 @@ export class PessimisticLocks {
       throw error;
     }
     for (const { key } of targets) this.#doubtful.delete(key);
-    this.#note(locked, wishes, targets.length);
+    this.#note(locked, wishes);
     return locked;
   }
 
@@ -248,13 +237,18 @@ export class PessimisticLocks {
   ): Promise<LockedKey[]> {
     const [first] = targets as [LockTarget];
     const isFirst = this.#primary === undefined;
-    if (isFirst) this.#setPrimary(first.key);
-    const reused = targets.length === 1 ? this.#fair?.reuse(first, wishes, this.#now()) : undefined;
-    if (reused !== undefined) return [reused];
-    const locked = await this.#lockAtNow(targets, wishes, operation);
+    if (isFirst) this.#setPrimary(this.#fair?.lastPrimaryIn(targets) ?? first.key);
+    const reused = new KeyMap<LockedKey>();
+    const rest = targets.filter((target) => {
+      const last = this.#fair?.reuse(target, wishes, this.#now());
+      if (last !== undefined) reused.set(target.key, last);
+      return last === undefined;
+    });
+    if (rest.length === 0) return [...reused.values()];
+    const locked = await this.#lockAtNow(rest, wishes, operation);
     // What is not there was not locked, so it cannot be the primary either.
     if (isFirst && wishes.locksOnlyIfExists && locked[0]?.exists !== true) this.#forgetPrimary();
-    return locked;
+    return [...reused.values(), ...locked];
   }
 
   /** Without a timestamp of the caller's, a version that came in between is not his business. */
@@ -319,27 +313,24 @@ export class PessimisticLocks {
     return targets.flatMap(({ key }) => locked.get(key) ?? []);
   }
 
-  #note(locked: readonly LockedKey[], wishes: LockWishes, count: number): void {
+  #note(locked: readonly LockedKey[], wishes: LockWishes): void {
     const there = locked.filter(({ exists }) => !wishes.locksOnlyIfExists || exists === true);
-    if (this.#fair === undefined) {
-      const isConstrained = wishes.isFair && count === 1 && !wishes.isShared;
-      this.#hold(there, { isShared: wishes.isShared, isConstrained });
-      return;
-    }
+    if (this.#fair === undefined) return this.#hold(there, wishes.isShared);
     for (const lock of there) {
       if (this.#fair.current.has(lock.target.key)) continue;
       this.#fair.add({ locked: lock, hasValue: wishes.returnsValues });
     }
   }
 
-  #hold(locks: readonly LockedKey[], facts: HoldFacts): void {
-    this.#held.add(locks, facts);
-    for (const { target, exists } of locks) this.#onHeld(target.key, { exists, isShared: facts.isShared });
+  #hold(locks: readonly LockedKey[], isShared: boolean): void {
+    this.#held.add(locks, isShared);
+    for (const { target, exists } of locks) this.#onHeld(target.key, { exists, isShared });
   }
 
   /** After a failure of a lock call. */
   async #undo(targets: readonly LockTarget[], error: unknown, operation: Operation): Promise<void> {
-    const keys = targets.flatMap(({ key }) => this.#doubtful.has(key) ? [key] : []);
+    const keys = targets.map(({ key }) => key)
+      .filter((key) => this.#doubtful.has(key) || this.#fair?.current.has(key) === true);
     const released = this.#giveBack(keys);
     // The others of the circle wait for just these locks.
     const isDeadlock = TikvError.is(error) && error.kind === "deadlock";

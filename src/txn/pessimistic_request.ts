@@ -49,6 +49,8 @@ export interface LockedKey {
   readonly conflictTs: bigint;
   /** The for-update timestamp that the lock has: that of the request, or that of the newer version. */
   readonly forUpdateTs: bigint;
+  /** It was locked in line, so that no other request may have taken the lock instead. */
+  readonly isFair: boolean;
 }
 
 /** What all requests of one lock call have in common. */
@@ -156,6 +158,7 @@ function takeReply(call: LockCall, { targets }: LockPart, reply: PessimisticLock
         value: existence && (isConflict || returnsValues) ? value : undefined,
         conflictTs: isConflict ? lockedWithConflictTs : 0n,
         forUpdateTs: isConflict ? lockedWithConflictTs : forUpdateTs,
+        isFair,
       });
       return;
     }
@@ -164,7 +167,7 @@ function takeReply(call: LockCall, { targets }: LockPart, reply: PessimisticLock
     if (isKnown && isMissing === undefined) throw shortReply(targets.length, reply.notFounds.length);
     const value = returnsValues && isMissing === false ? reply.values[index] : undefined;
     const exists = isMissing === undefined ? undefined : !isMissing;
-    call.take({ target, exists, value, conflictTs: 0n, forUpdateTs });
+    call.take({ target, exists, value, conflictTs: 0n, forUpdateTs, isFair });
   });
 }
 

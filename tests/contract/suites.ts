@@ -14,6 +14,7 @@ import { txnAnswersSuite } from "./txn_answers_suite.ts";
 import { txnLocksSuite } from "./txn_locks_suite.ts";
 import { txnReadsSuite } from "./txn_reads_suite.ts";
 import { txnReplicasSuite } from "./txn_replicas_suite.ts";
+import { txnStatementsSuite } from "./txn_statements_suite.ts";
 import { txnSuite } from "./txn_suite.ts";
 import { txnTroubleSuite } from "./txn_trouble_suite.ts";
 
@@ -38,6 +39,7 @@ const TXN_SUITES: readonly ((backend: Backend) => void)[] = [
   txnReadsSuite,
   txnReplicasSuite,
   txnLocksSuite,
+  txnStatementsSuite,
   txnTroubleSuite,
   txnAnswersSuite,
 ];

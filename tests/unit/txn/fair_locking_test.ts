@@ -5,9 +5,9 @@ import { test } from "node:test";
 import { PessimisticLockWakeUpMode } from "../../../gen/kvrpcpb_pb.ts";
 import { utf8Decode, utf8Encode } from "../../../src/bytes/utf8.ts";
 import { TikvError } from "../../../src/errors.ts";
-import { KeyExistsError, WriteConflictError } from "../../../src/txn_errors.ts";
+import { KeyExistsError, LockWaitTimeoutError, WriteConflictError } from "../../../src/txn_errors.ts";
 import { type FairWorld, openLocks } from "./fair_world.ts";
-import { keysOf, locksIn, openWatched, seed, text } from "./lock_world.ts";
+import { begin, keysOf, locksIn, openWatched, seed, text } from "./lock_world.ts";
 import { startWorld, type World } from "./txn_world.ts";
 
 /** What was asked for since the last time. */
@@ -207,29 +207,53 @@ test("[TXN-121] [T-40] a lock that is as old as it may get is taken again", asyn
   }
 });
 
-test("[TXN-121] several keys at once end fair locking: what is locked is the transaction's", async () => {
+test("[TXN-121] several keys at once are locked by races, and belong to the statement all the same", async () => {
   await using world = await startWorld();
   const fair = await openLocks(world);
   const { locks, client } = fair;
   locks.startFair();
-  await fair.lock(["a"]);
-  await fair.lock(["x"]);
-  locks.retryFair();
-  await fair.lock(["a"]);
+  await fair.lock(["m"]);
   client.sent.length = 0;
-  await fair.lock(["b", "c", "x"]);
+  await fair.lock(["a", "b"]);
   const [body] = client.bodies("KvPessimisticLock");
   assert.equal(body?.wakeUpMode, PessimisticLockWakeUpMode.WakeUpModeNormal);
-  assert.deepEqual(fair.held, ["a", "b", "c", "x"]);
-  // Only what was locked in spite of a conflict, or could have been, is told to the prewrite.
-  assert.deepEqual([...locks.constraints.keys()].map((key) => utf8Decode(key)), ["a"]);
-  // The calls of the statement find nothing to do any more.
+  assert.deepEqual(fair.held, []);
   locks.retryFair();
-  locks.cancelFair();
+  asked(fair);
+  // The last primary is chosen again, so that what is locked can be used, and only the rest is asked for.
+  await fair.lock(["a", "c", "m"]);
+  assert.equal(text(locks.primary), "m");
+  assert.deepEqual(asked(fair), [["c"]]);
   locks.doneFair();
-  assert.deepEqual(await lockedNow(world, fair), ["a", "b", "c", "x"]);
+  assert.deepEqual(fair.held, ["a", "m", "c"]);
+  // Only what was locked in line is told to the prewrite.
+  assert.deepEqual([...locks.constraints.keys()].map((key) => utf8Decode(key)), ["m", "c"]);
+  assert.deepEqual(await lockedNow(world, fair), ["a", "c", "m"]);
   await world.clock.run(locks.release(fair.operation()));
   assert.deepEqual(await lockedNow(world, fair), []);
+});
+
+test("[TXN-121] [T-35] a call of several keys that fails gives back those of the last run, too", async () => {
+  await using world = await startWorld();
+  const { clock } = world;
+  const holder = await begin(world, await openWatched(world));
+  await clock.run(holder.lock(["z"]));
+  const fair = await openLocks(world);
+  const { locks } = fair;
+  locks.startFair();
+  await fair.lock(["a"]);
+  await fair.lock(["b"]);
+  locks.retryFair();
+  await assert.rejects(fair.lock(["a", "b", "z"]), (error) => error instanceof LockWaitTimeoutError);
+  assert.equal(locks.primary, undefined);
+  assert.deepEqual(await lockedNow(world, fair), ["z"]);
+  asked(fair);
+  // They are not taken for locked any more.
+  await fair.lock(["b"]);
+  assert.deepEqual(asked(fair), [["b"]]);
+  locks.cancelFair();
+  assert.deepEqual(await lockedNow(world, fair), ["z"]);
+  await clock.run(holder.rollback());
 });
 
 test("[TXN-121] [TXN-124] shared locks are refused while fair locking is on; it cannot be begun twice", async () => {
