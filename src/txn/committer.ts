@@ -6,8 +6,8 @@ import { sendToKey } from "../plan/dispatch.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { Timestamp } from "../types.ts";
 import { commitInBackground, commitPrimary } from "./commit.ts";
-import { cleanUp, releaseInBackground } from "./committer_cleanup.ts";
-import { type CommitPath, CommitRun, type CommitterOptions } from "./committer_run.ts";
+import { cleanUp } from "./committer_cleanup.ts";
+import type { CommitPath, CommitRun } from "./committer_run.ts";
 import { prepareTimestamps, timestampForCommit } from "./committer_timestamp.ts";
 import { prewriteAll } from "./prewrite.ts";
 
@@ -27,20 +27,17 @@ export interface CommitOutcome {
  */
 export async function commitTransaction(run: CommitRun, operation: Operation): Promise<CommitOutcome> {
   const { options } = run;
-  let hasBegun = false;
   tellIfLarge(run);
   try {
     await prepareTimestamps(run, operation);
     operation.deadline.throwIfOver("commit");
-    hasBegun = true;
     await prewriteAll(run, operation);
     run.discardValues();
     if (options.stashedError !== undefined) throw options.stashedError;
     return await decide(run, operation);
   } catch (error) {
     if (error === run.doubt) throw error;
-    if (hasBegun) cleanUp(run);
-    else if (options.isPessimistic) releaseInBackground(options.txn, locksOf(options));
+    cleanUp(run);
     throw await reasonOf(run, error, operation);
   }
 }
@@ -119,13 +116,6 @@ function tellIfLarge({ options, sizeBytes }: CommitRun): void {
   const { txn, mutations: { length: keys } } = options;
   if (keys <= LARGE_KEYS && sizeBytes <= LARGE_BYTES) return;
   txn.session.settings.observe({ type: "large-commit", startTs: txn.startTs, keys, sizeBytes });
-}
-
-function locksOf({ mutations, forUpdateTs }: CommitterOptions): {
-  readonly keys: readonly Uint8Array[];
-  readonly forUpdateTs: bigint;
-} {
-  return { keys: mutations.map(({ key }) => key), forUpdateTs };
 }
 
 const LARGE_KEYS = 10_000;

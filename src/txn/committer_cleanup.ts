@@ -14,13 +14,14 @@ import { repeating } from "./lock_calls.ts";
  * `UndeterminedError`: those locks may be committed.
  */
 export function cleanUp(run: CommitRun): void {
-  const { txn, isPessimistic, forUpdateTs, mutations, primary } = run.options;
-  const keys = mutations.map(({ key }) => key);
-  if (run.triesOnePc) {
+  const { txn, forUpdateTs, mutations, primary } = run.options;
+  if (run.triesOnePc || !run.hasSent) {
     // Nothing was written but what the transaction had locked before.
-    if (isPessimistic) releaseInBackground(txn, { keys, forUpdateTs });
+    const locked = mutations.filter(({ check }) => check === "lock");
+    void releaseInBackground(txn, { keys: locked.map(({ key }) => key), forUpdateTs });
     return;
   }
+  const keys = mutations.map(({ key }) => key);
   startInBackground(txn, { kind: "clean-up", budgetMs: CLEANUP_MS }, async (operation) => {
     const sender = repeating(txn.session.routing.sender);
     const send: SendKeys = async ({ region, items }, ofPart) => {

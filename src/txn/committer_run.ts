@@ -164,6 +164,11 @@ export class CommitRun {
     return this.triesOnePc || this.usesAsyncCommit || this.hasOnePcDoubt;
   }
 
+  /** A prewrite has gone out. */
+  get hasSent(): boolean {
+    return this.unsentKeys < this.options.mutations.length;
+  }
+
   /** Time since the transaction began, in milliseconds. */
   get elapsedMs(): number {
     return elapsedMsOf(this.options.txn);
