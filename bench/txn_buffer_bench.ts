@@ -10,7 +10,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { SeededRandom } from "../src/testing/seeded_random.ts";
-import { WriteBuffer } from "../src/txn/buffer.ts";
+import { WriteBuffer } from "../src/txn/buffer/buffer.ts";
 import { runtimeName } from "./load.ts";
 
 /** Keys like those of a table: a shared prefix, then a number. */

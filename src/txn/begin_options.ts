@@ -12,12 +12,12 @@ import {
 } from "../options.ts";
 import type { ContextFields, ResourceTagger } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
-import type { BufferLimits } from "./buffer_limits.ts";
-import type { BackgroundTask } from "./committer_background.ts";
+import type { BufferLimits } from "./buffer/buffer_limits.ts";
+import type { BackgroundTask } from "./commit/committer_background.ts";
 import { TransactionDetails } from "./transaction_details.ts";
-import { checkResourceTag, checkText } from "./snapshot_options.ts";
-import type { CommitLag, CommitPath, CommitWait } from "./committer_run.ts";
-import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./read_route.ts";
+import { checkResourceTag, checkText } from "./snapshot/snapshot_options.ts";
+import type { CommitLag, CommitPath, CommitWait } from "./commit/committer_run.ts";
+import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./snapshot/read_route.ts";
 
 /** What is told about a commit. */
 export interface CommitInfo {

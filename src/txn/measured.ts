@@ -6,7 +6,7 @@ import type { Operation } from "../async/operation.ts";
 import type { RequestSender } from "../plan/dispatch.ts";
 import type { Region } from "../region/region.ts";
 import { type RegionRequest, STALE } from "../region/send.ts";
-import type { LockBreaker } from "./committer_run.ts";
+import type { LockBreaker } from "./commit/committer_run.ts";
 import type { TransactionDetails, TransactionStep } from "./transaction_details.ts";
 import type { TxnSession } from "./txn_session.ts";
 

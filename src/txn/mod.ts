@@ -27,16 +27,16 @@
 
 export type { TransactionOptions } from "./begin.ts";
 export type { BeginOptions, CommitInfo, CommitWaitOptions, PlannedWrite } from "./begin_options.ts";
-export type { BackgroundTask } from "./committer_background.ts";
-export type { CommitLag, CommitPath } from "./committer_run.ts";
-export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./locks.ts";
-export type { ResolvingLock } from "./lock_registry.ts";
-export { ReadDetails } from "./read_details.ts";
-export type { PoolTally, ReplicaTally, RequestTally, ScanTally, TimeTally } from "./read_details.ts";
-export type { ReplicaRead, ReplicaReadOptions } from "./read_route.ts";
-export type { Reader, ReadScanOptions } from "./reader.ts";
-export type { Snapshot, VersionedValue } from "./snapshot.ts";
-export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot_options.ts";
+export type { BackgroundTask } from "./commit/committer_background.ts";
+export type { CommitLag, CommitPath } from "./commit/committer_run.ts";
+export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./locks/locks.ts";
+export type { ResolvingLock } from "./locks/lock_registry.ts";
+export { ReadDetails } from "./snapshot/read_details.ts";
+export type { PoolTally, ReplicaTally, RequestTally, ScanTally, TimeTally } from "./snapshot/read_details.ts";
+export type { ReplicaRead, ReplicaReadOptions } from "./snapshot/read_route.ts";
+export type { Reader, ReadScanOptions } from "./snapshot/reader.ts";
+export type { Snapshot, VersionedValue } from "./snapshot/snapshot.ts";
+export type { IsolationLevel, SnapshotOptions, SnapshotScanOptions } from "./snapshot/snapshot_options.ts";
 export { TransactionDetails } from "./transaction_details.ts";
 export type {
   SlowestRequest,

@@ -7,8 +7,8 @@ import { KeySet } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
 import { DeadlockError, WriteConflictError } from "../txn_errors.ts";
 import type { Timestamp } from "../types.ts";
-import type { TxnIdentity } from "./committer_run.ts";
-import type { LockedKey, LockTarget } from "./pessimistic_request.ts";
+import type { TxnIdentity } from "./commit/committer_run.ts";
+import type { LockedKey, LockTarget } from "./pessimistic/pessimistic_request.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 
 /** What a run is made with. */

@@ -21,7 +21,7 @@ import { checkBoolean, checkNames, checkNumber } from "../options.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry, Timestamp } from "../types.ts";
 import { checkCommitWait } from "./begin_options.ts";
-import type { Reader, ReadScanOptions } from "./reader.ts";
+import type { Reader, ReadScanOptions } from "./snapshot/reader.ts";
 import type { TransactionStateName } from "./state.ts";
 import { runStatement } from "./transaction_statement.ts";
 import type {

@@ -6,8 +6,8 @@ import type { KeyInput } from "../bytes/utf8.ts";
 import type { Codec, KeyCodec } from "../codec/codec.ts";
 import type { ByteKeys, ByteValues, KeyIn, KeyOut, ValueIn, ValueOut, ViewCodecs } from "../codec/coding.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
-import type { BufferCheckpoint } from "./undo_log.ts";
-import type { Reader } from "./reader.ts";
+import type { BufferCheckpoint } from "./buffer/undo_log.ts";
+import type { Reader } from "./snapshot/reader.ts";
 import type { TransactionStateName } from "./state.ts";
 import type { CommitResult } from "./transaction_core.ts";
 

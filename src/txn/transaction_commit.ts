@@ -2,8 +2,8 @@
 // What a transaction hands to the committer, and what it tells of the end.
 
 import type { CommitInfo, TxnSettings } from "./begin_options.ts";
-import type { CommitRun, CommitterOptions, CommitWait, TxnIdentity } from "./committer_run.ts";
-import type { CommitPlan } from "./transaction_plan.ts";
+import type { CommitRun, CommitterOptions, CommitWait, TxnIdentity } from "./commit/committer_run.ts";
+import type { CommitPlan } from "./commit/transaction_plan.ts";
 
 /** The parts of a transaction that a commit needs. */
 export interface CommitSource {

@@ -6,15 +6,15 @@ import { TikvError } from "../errors.ts";
 import { eitherOf, runOperation } from "../plan/session.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { TxnSettings } from "./begin_options.ts";
-import { WriteBuffer } from "./buffer.ts";
-import { commitTransaction } from "./committer.ts";
-import { startInBackground } from "./committer_background.ts";
-import { type CommitPath, CommitRun, type CommitWait, type TxnIdentity } from "./committer_run.ts";
-import { Heartbeat } from "./heartbeat.ts";
-import type { FlagChange } from "./key_flags.ts";
+import { WriteBuffer } from "./buffer/buffer.ts";
+import { commitTransaction } from "./commit/committer.ts";
+import { startInBackground } from "./commit/committer_background.ts";
+import { type CommitPath, CommitRun, type CommitWait, type TxnIdentity } from "./commit/committer_run.ts";
+import { Heartbeat } from "./commit/heartbeat.ts";
+import type { FlagChange } from "./buffer/key_flags.ts";
 import { measured } from "./measured.ts";
-import type { HeldLock } from "./held_locks.ts";
-import { PessimisticLocks } from "./pessimistic.ts";
+import type { HeldLock } from "./pessimistic/held_locks.ts";
+import { PessimisticLocks } from "./pessimistic/pessimistic.ts";
 import type { StatementRun } from "./statement_run.ts";
 import * as states from "./state.ts";
 import { overError, type TransactionState } from "./state.ts";
@@ -24,7 +24,7 @@ import { commitInfoOf, committerOptionsOf, tellCaller } from "./transaction_comm
 import type { TransactionStep } from "./transaction_details.ts";
 import { lockKeys } from "./transaction_locks.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
-import { type CommitPlan, planOf } from "./transaction_plan.ts";
+import { type CommitPlan, planOf } from "./commit/transaction_plan.ts";
 
 /** What a commit came to. */
 export interface CommitResult {

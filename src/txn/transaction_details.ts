@@ -5,7 +5,7 @@ import type { Operation } from "../async/operation.ts";
 import type { RetryCause } from "../errors.ts";
 import type { DetailedReply } from "../rpc/batch/messages.ts";
 import { execDetailsOf } from "../rpc/batch/wire_txn.ts";
-import { ReadDetails, type TimeTally } from "./read_details.ts";
+import { ReadDetails, type TimeTally } from "./snapshot/read_details.ts";
 
 /** One kind of request of transactions. */
 export interface WriteTally {

@@ -3,7 +3,7 @@
 import type { Operation } from "../async/operation.ts";
 import { KeySet } from "../bytes/key_map.ts";
 import { measured } from "./measured.ts";
-import type { CommitMutation } from "./committer_run.ts";
+import type { CommitMutation } from "./commit/committer_run.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 
 /**

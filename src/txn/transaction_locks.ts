@@ -5,9 +5,9 @@ import type { Operation } from "../async/operation.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { KeyMap, KeySet } from "../bytes/key_map.ts";
 import { TikvError } from "../errors.ts";
-import { needsLock } from "./held_locks.ts";
-import { hasFlag, KEY_FLAG } from "./key_flags.ts";
-import type { LockedKey, LockTarget } from "./pessimistic_request.ts";
+import { needsLock } from "./pessimistic/held_locks.ts";
+import { hasFlag, KEY_FLAG } from "./buffer/key_flags.ts";
+import type { LockedKey, LockTarget } from "./pessimistic/pessimistic_request.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import { readMany } from "./transaction_reads.ts";
 

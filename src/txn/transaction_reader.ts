@@ -16,9 +16,9 @@ import {
 } from "../codec/coding.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
-import type { BufferView } from "./pending_write.ts";
-import type { Reader, ReadScanOptions } from "./reader.ts";
-import { checkReadOptions } from "./snapshot_options.ts";
+import type { BufferView } from "./buffer/pending_write.ts";
+import type { Reader, ReadScanOptions } from "./snapshot/reader.ts";
+import { checkReadOptions } from "./snapshot/snapshot_options.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import { readMany, readOne } from "./transaction_reads.ts";
 import { scanPagesOf, TransactionScanResult } from "./transaction_scan.ts";

@@ -4,8 +4,8 @@
 import type { Operation } from "../async/operation.ts";
 import { KeyMap } from "../bytes/key_map.ts";
 import type { Entry, Timestamp } from "../types.ts";
-import type { BufferView } from "./pending_write.ts";
-import type { PageCalls, SnapshotScan } from "./snapshot_scan.ts";
+import type { BufferView } from "./buffer/pending_write.ts";
+import type { PageCalls, SnapshotScan } from "./snapshot/snapshot_scan.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 
 /** How a transaction reads. */

@@ -7,9 +7,9 @@ import { keyAfter, type KeyRange } from "../bytes/key_range.ts";
 import { ScanResult } from "../plan/scan_result.ts";
 import { eitherOf, runOperation, startOperation } from "../plan/session.ts";
 import type { Entry } from "../types.ts";
-import type { BufferEntry, BufferView } from "./pending_write.ts";
-import type { ReadScanOptions } from "./reader.ts";
-import { type CheckedScan, checkReadScan } from "./snapshot_options.ts";
+import type { BufferEntry, BufferView } from "./buffer/pending_write.ts";
+import type { ReadScanOptions } from "./snapshot/reader.ts";
+import { type CheckedScan, checkReadScan } from "./snapshot/snapshot_options.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 

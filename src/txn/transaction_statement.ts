@@ -3,8 +3,8 @@
 
 import { TikvError } from "../errors.ts";
 import { checkBoolean, checkNames, checkNumber } from "../options.ts";
-import { hasFlag, KEY_FLAG } from "./key_flags.ts";
-import type { BufferView } from "./pending_write.ts";
+import { hasFlag, KEY_FLAG } from "./buffer/key_flags.ts";
+import type { BufferView } from "./buffer/pending_write.ts";
 import { StatementRun } from "./statement_run.ts";
 import type { StatementOptions } from "./transaction_api.ts";
 import type { TransactionCore } from "./transaction_core.ts";

@@ -4,7 +4,7 @@
 import { shortKey } from "../bytes/hex.ts";
 import { TikvError } from "../errors.ts";
 import { KeyExistsError } from "../txn_errors.ts";
-import { type FlagChange, hasFlag, KEY_FLAG } from "./key_flags.ts";
+import { type FlagChange, hasFlag, KEY_FLAG } from "./buffer/key_flags.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 
 /** Writes a value over any that is there. An insert that came before stays one, with this value. */

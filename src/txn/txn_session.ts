@@ -4,8 +4,8 @@ import type { Background } from "../async/background.ts";
 import type { Operation } from "../async/operation.ts";
 import type { Session } from "../plan/session.ts";
 import type { Timestamp } from "../types.ts";
-import type { Latches } from "./latches.ts";
-import type { CommitLimits } from "./commit_limits.ts";
+import type { Latches } from "./commit/latches.ts";
+import type { CommitLimits } from "./commit/commit_limits.ts";
 
 /** Where timestamps come from; PD is one. */
 export interface Oracle {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import type { BeginOptions } from "../../src/txn/begin_options.ts";
-import type { SnapshotOptions } from "../../src/txn/snapshot_options.ts";
+import type { SnapshotOptions } from "../../src/txn/snapshot/snapshot_options.ts";
 import type { Outcome } from "./recorded.ts";
 import type { SimClient, Simulation } from "./simulation.ts";
 

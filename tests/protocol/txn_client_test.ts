@@ -17,7 +17,7 @@ import { Background } from "../../src/async/background.ts";
 import { utf8Encode } from "../../src/bytes/utf8.ts";
 import { fault, Playground, type RegionErrorInit } from "../../src/playground/mod.ts";
 import { ManualClock } from "../../src/testing/mod.ts";
-import { startInBackground } from "../../src/txn/committer_background.ts";
+import { startInBackground } from "../../src/txn/commit/committer_background.ts";
 import { CommitWorld } from "../unit/txn/commit_world.ts";
 import { startScene } from "./txn_call_scene.ts";
 

@@ -8,7 +8,7 @@ import { CommitRole, KeyErrorSchema } from "../../gen/kvrpcpb_pb.ts";
 import { fault } from "../../src/playground/mod.ts";
 import type { RegionCache } from "../../src/region/region_cache.ts";
 import type { CommitReply } from "../../src/rpc/batch/messages.ts";
-import type { BackgroundTask } from "../../src/txn/committer_background.ts";
+import type { BackgroundTask } from "../../src/txn/commit/committer_background.ts";
 import type { CommitInfo } from "../../src/txn/begin_options.ts";
 import type { Timestamp } from "../../src/types.ts";
 import { bytes } from "../unit/raw/fake_store.ts";

@@ -9,7 +9,7 @@ import {
   Op,
   PrewriteRequest_PessimisticAction as Action,
 } from "../../gen/kvrpcpb_pb.ts";
-import { COMMIT_LIMITS } from "../../src/txn/commit_limits.ts";
+import { COMMIT_LIMITS } from "../../src/txn/commit/commit_limits.ts";
 import { physicalMsOf, timestampOf } from "../../src/types.ts";
 import { fault } from "../../src/playground/mod.ts";
 import { bytes, text } from "../unit/raw/fake_store.ts";

@@ -6,9 +6,14 @@ import * as fc from "fast-check";
 import { hex } from "../../../src/bytes/hex.ts";
 import { ALL_KEYS } from "../../../src/bytes/key_range.ts";
 import { TikvError } from "../../../src/errors.ts";
-import { WriteBuffer } from "../../../src/txn/buffer.ts";
-import { applyFlagChanges, type FlagChange, KEY_FLAG, PERSISTENT_FLAGS } from "../../../src/txn/key_flags.ts";
-import type { BufferCheckpoint } from "../../../src/txn/undo_log.ts";
+import { WriteBuffer } from "../../../src/txn/buffer/buffer.ts";
+import {
+  applyFlagChanges,
+  type FlagChange,
+  KEY_FLAG,
+  PERSISTENT_FLAGS,
+} from "../../../src/txn/buffer/key_flags.ts";
+import type { BufferCheckpoint } from "../../../src/txn/buffer/undo_log.ts";
 
 const LIMITS = { maxEntryBytes: 9, maxTotalBytes: 60, maxKeys: 12 };
 

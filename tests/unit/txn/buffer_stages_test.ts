@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
-import { type PendingWrite, WriteBuffer } from "../../../src/txn/buffer.ts";
-import { type FlagChange, KEY_FLAG } from "../../../src/txn/key_flags.ts";
+import { type PendingWrite, WriteBuffer } from "../../../src/txn/buffer/buffer.ts";
+import { type FlagChange, KEY_FLAG } from "../../../src/txn/buffer/key_flags.ts";
 import { throwsKind } from "../../helpers/throws_kind.ts";
 
 const b = utf8Encode;

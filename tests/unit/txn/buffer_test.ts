@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hex } from "../../../src/bytes/hex.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
-import { type BufferEntry, type PendingWrite, WriteBuffer } from "../../../src/txn/buffer.ts";
-import { hasFlag, KEY_FLAG } from "../../../src/txn/key_flags.ts";
+import { type BufferEntry, type PendingWrite, WriteBuffer } from "../../../src/txn/buffer/buffer.ts";
+import { hasFlag, KEY_FLAG } from "../../../src/txn/buffer/key_flags.ts";
 import { throwsKind } from "../../helpers/throws_kind.ts";
 
 const b = utf8Encode;

@@ -21,7 +21,7 @@ import type { FaultEffect, FaultMatch, FaultRule, PlaygroundOptions } from "../.
 import type { Transport } from "../../../src/rpc/transport.ts";
 import { Transactions } from "../../../src/txn/begin.ts";
 import type { BeginOptions } from "../../../src/txn/begin_options.ts";
-import type { CommitLimits } from "../../../src/txn/commit_limits.ts";
+import type { CommitLimits } from "../../../src/txn/commit/commit_limits.ts";
 import type { Transaction } from "../../../src/txn/transaction_api.ts";
 import type { Oracle } from "../../../src/txn/txn_session.ts";
 import type { CallOptions, Timestamp } from "../../../src/types.ts";

@@ -5,9 +5,9 @@ import { test } from "node:test";
 import { AssertionLevel } from "../../../gen/kvrpcpb_pb.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
 import { fault } from "../../../src/playground/mod.ts";
-import { commitTransaction } from "../../../src/txn/committer.ts";
-import { type CommitMutation, CommitRun } from "../../../src/txn/committer_run.ts";
-import { MinCommitTs } from "../../../src/txn/min_commit_ts.ts";
+import { commitTransaction } from "../../../src/txn/commit/committer.ts";
+import { type CommitMutation, CommitRun } from "../../../src/txn/commit/committer_run.ts";
+import { MinCommitTs } from "../../../src/txn/commit/min_commit_ts.ts";
 import { CommitWorld } from "./commit_world.ts";
 
 test("[TXN-059] a commit keeps no value once it is prewritten, while its keys are still being committed", async () => {

@@ -4,12 +4,12 @@
 import { Deadline } from "../../../src/async/deadline.ts";
 import { Operation } from "../../../src/async/operation.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
-import type { TxnIdentity } from "../../../src/txn/committer_run.ts";
-import { Heartbeat } from "../../../src/txn/heartbeat.ts";
-import { MinCommitTs } from "../../../src/txn/min_commit_ts.ts";
-import type { HeldLock } from "../../../src/txn/held_locks.ts";
-import { PessimisticLocks } from "../../../src/txn/pessimistic.ts";
-import type { LockedKey, LockWishes } from "../../../src/txn/pessimistic_request.ts";
+import type { TxnIdentity } from "../../../src/txn/commit/committer_run.ts";
+import { Heartbeat } from "../../../src/txn/commit/heartbeat.ts";
+import { MinCommitTs } from "../../../src/txn/commit/min_commit_ts.ts";
+import type { HeldLock } from "../../../src/txn/pessimistic/held_locks.ts";
+import { PessimisticLocks } from "../../../src/txn/pessimistic/pessimistic.ts";
+import type { LockedKey, LockWishes } from "../../../src/txn/pessimistic/pessimistic_request.ts";
 import { openWatched, text, type Watched } from "./lock_world.ts";
 import type { World } from "./txn_world.ts";
 

@@ -12,7 +12,7 @@ import {
   TxnAbortedError,
   WriteConflictError,
 } from "../../../src/txn_errors.ts";
-import { keyErrorOf, locksInError } from "../../../src/txn/key_error.ts";
+import { keyErrorOf, locksInError } from "../../../src/txn/locks/key_error.ts";
 import { bytes, text } from "../raw/fake_store.ts";
 
 const SECRET = "customer-4711";

@@ -8,7 +8,7 @@ import {
   hasFlag,
   KEY_FLAG,
   PERSISTENT_FLAGS,
-} from "../../../src/txn/key_flags.ts";
+} from "../../../src/txn/buffer/key_flags.ts";
 
 type FlagName = keyof typeof KEY_FLAG;
 

@@ -7,7 +7,7 @@ import { compareBytes } from "../../../src/bytes/compare.ts";
 import { hex, parseHex } from "../../../src/bytes/hex.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
 import { SeededRandom } from "../../../src/testing/seeded_random.ts";
-import { KeyIndex } from "../../../src/txn/key_index.ts";
+import { KeyIndex } from "../../../src/txn/buffer/key_index.ts";
 
 const EMPTY = new Uint8Array(0);
 

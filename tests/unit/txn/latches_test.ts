@@ -6,7 +6,7 @@ import { Deadline } from "../../../src/async/deadline.ts";
 import { KeySet } from "../../../src/bytes/key_map.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
 import { ManualClock, SeededRandom } from "../../../src/testing/mod.ts";
-import { Latches, type LatchHold } from "../../../src/txn/latches.ts";
+import { Latches, type LatchHold } from "../../../src/txn/commit/latches.ts";
 import { WriteConflictError } from "../../../src/txn_errors.ts";
 import { type Timestamp, timestampOf } from "../../../src/types.ts";
 

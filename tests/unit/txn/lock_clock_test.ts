@@ -8,7 +8,7 @@ import { utf8Encode } from "../../../src/bytes/utf8.ts";
 import { TikvError } from "../../../src/errors.ts";
 import type { ClientEvent } from "../../../src/observe/events.ts";
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
-import { LockClock } from "../../../src/txn/lock_clock.ts";
+import { LockClock } from "../../../src/txn/locks/lock_clock.ts";
 import { type Timestamp, timestampOf } from "../../../src/types.ts";
 import { operationOn } from "../plan/fake_regions.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Action, KeyErrorSchema, type LockInfo, LockInfoSchema, Op } from "../../../gen/kvrpcpb_pb.ts";
-import { groupLocks, singleLocksOf } from "../../../src/txn/lock.ts";
+import { groupLocks, singleLocksOf } from "../../../src/txn/locks/lock.ts";
 import {
   type CaseFacts,
   caseOf,
@@ -13,15 +13,15 @@ import {
   remainingMs,
   resolveModeOf,
   verdictOf,
-} from "../../../src/txn/lock_decision.ts";
-import { Secondaries } from "../../../src/txn/lock_recovery.ts";
+} from "../../../src/txn/locks/lock_decision.ts";
+import { Secondaries } from "../../../src/txn/locks/lock_recovery.ts";
 import {
   answerOf,
   keysOfAsyncCommit,
   type PrimaryAnswer,
   type TxnStatus,
   TxnStatusCache,
-} from "../../../src/txn/txn_status.ts";
+} from "../../../src/txn/locks/txn_status.ts";
 import { throwsKind } from "../../helpers/throws_kind.ts";
 import { bytes, text } from "../raw/fake_store.ts";
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MinCommitTs } from "../../../src/txn/min_commit_ts.ts";
+import { MinCommitTs } from "../../../src/txn/commit/min_commit_ts.ts";
 
 test("[TXN-098] the least timestamp of a commit only grows", () => {
   const least = new MinCommitTs();

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { applyFlagChanges, type FlagChange } from "../../../src/txn/key_flags.ts";
-import { assertionOf, checkOf, type MutationFacts, opOf } from "../../../src/txn/mutation.ts";
+import { applyFlagChanges, type FlagChange } from "../../../src/txn/buffer/key_flags.ts";
+import { assertionOf, checkOf, type MutationFacts, opOf } from "../../../src/txn/commit/mutation.ts";
 import { bytes } from "../raw/fake_store.ts";
 
 type Row = readonly [

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lockTtlMs } from "../../../src/txn/requests.ts";
+import { lockTtlMs } from "../../../src/txn/commit/requests.ts";
 
 const MIB = 1024 * 1024;
 

@@ -12,7 +12,7 @@ import type { SnapshotBound } from "../../../src/pd/cluster_state.ts";
 import { fault } from "../../../src/playground/mod.ts";
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 import { SeededRandom } from "../../../src/testing/seeded_random.ts";
-import { SafePoint } from "../../../src/txn/safe_point.ts";
+import { SafePoint } from "../../../src/txn/snapshot/safe_point.ts";
 import type { Timestamp } from "../../../src/types.ts";
 import { unary } from "../playground/gen_client.ts";
 import { text } from "../raw/fake_store.ts";

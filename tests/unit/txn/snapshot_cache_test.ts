@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SnapshotCache } from "../../../src/txn/snapshot_cache.ts";
+import { SnapshotCache } from "../../../src/txn/snapshot/snapshot_cache.ts";
 import { bytes, text } from "../raw/fake_store.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";
 

@@ -6,8 +6,8 @@ import { TikvError } from "../../../src/errors.ts";
 import type { SnapshotBound } from "../../../src/pd/cluster_state.ts";
 import { fault } from "../../../src/playground/mod.ts";
 import type { Timestamp } from "../../../src/types.ts";
-import { SafePoint } from "../../../src/txn/safe_point.ts";
-import { ReadDetails } from "../../../src/txn/read_details.ts";
+import { SafePoint } from "../../../src/txn/snapshot/safe_point.ts";
+import { ReadDetails } from "../../../src/txn/snapshot/read_details.ts";
 import { text } from "../raw/fake_store.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";
 

@@ -15,10 +15,10 @@ import { COMMANDS } from "../../../src/rpc/commands.ts";
 import type { Transport } from "../../../src/rpc/transport.ts";
 import { resolveSettings } from "../../../src/settings.ts";
 import { ManualClock } from "../../../src/testing/mod.ts";
-import type { LockResolver } from "../../../src/txn/lock_resolver.ts";
-import { openSnapshot, type Snapshot } from "../../../src/txn/snapshot.ts";
-import type { SnapshotOptions } from "../../../src/txn/snapshot_options.ts";
-import type { SnapshotParts } from "../../../src/txn/snapshot_reads.ts";
+import type { LockResolver } from "../../../src/txn/locks/lock_resolver.ts";
+import { openSnapshot, type Snapshot } from "../../../src/txn/snapshot/snapshot.ts";
+import type { SnapshotOptions } from "../../../src/txn/snapshot/snapshot_options.ts";
+import type { SnapshotParts } from "../../../src/txn/snapshot/snapshot_reads.ts";
 import type { TxnSession } from "../../../src/txn/txn_session.ts";
 import type { Timestamp } from "../../../src/types.ts";
 

@@ -9,9 +9,9 @@ import { TikvError } from "../../../src/errors.ts";
 import type { ClientEvent } from "../../../src/observe/events.ts";
 import { ManualClock } from "../../../src/testing/manual_clock.ts";
 import { SeededRandom } from "../../../src/testing/seeded_random.ts";
-import { LockClock } from "../../../src/txn/lock_clock.ts";
-import { SafeTs, type SafeTsStore } from "../../../src/txn/safe_ts.ts";
-import { StaleTime } from "../../../src/txn/stale_time.ts";
+import { LockClock } from "../../../src/txn/locks/lock_clock.ts";
+import { SafeTs, type SafeTsStore } from "../../../src/txn/snapshot/safe_ts.ts";
+import { StaleTime } from "../../../src/txn/snapshot/stale_time.ts";
 import { logicalOf, physicalMsOf, type Timestamp, timestampOf } from "../../../src/types.ts";
 
 const NONE: ReadonlyMap<string, string> = new Map();
