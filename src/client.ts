@@ -19,7 +19,7 @@ import { resolveSettings } from "./settings.ts";
 import { splitTikvUrl } from "./tikv_url.ts";
 import { type TransactionOptions, Transactions } from "./txn/begin.ts";
 import type { BeginOptions } from "./txn/begin_options.ts";
-import { createLocks, type Locks } from "./txn/locks/locks.ts";
+import { createLocks, type Locks } from "./txn/client_locks.ts";
 import { openSnapshot, type Snapshot } from "./txn/snapshot/snapshot.ts";
 import type { SnapshotOptions } from "./txn/snapshot/snapshot_options.ts";
 import type { Transaction } from "./txn/transaction_api.ts";

@@ -29,7 +29,7 @@ export type { TransactionOptions } from "./begin.ts";
 export type { BeginOptions, CommitInfo, CommitWaitOptions, PlannedWrite } from "./begin_options.ts";
 export type { BackgroundTask } from "./commit/committer_background.ts";
 export type { CommitLag, CommitPath } from "./commit/committer_run.ts";
-export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./locks/locks.ts";
+export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./client_locks.ts";
 export type { ResolvingLock } from "./locks/lock_registry.ts";
 export { ReadDetails } from "./snapshot/read_details.ts";
 export type { PoolTally, ReplicaTally, RequestTally, ScanTally, TimeTally } from "./snapshot/read_details.ts";

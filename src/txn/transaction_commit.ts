@@ -3,7 +3,7 @@
 
 import type { CommitInfo, TxnSettings } from "./begin_options.ts";
 import type { CommitRun, CommitterOptions, CommitWait, TxnIdentity } from "./commit/committer_run.ts";
-import type { CommitPlan } from "./commit/transaction_plan.ts";
+import type { CommitPlan } from "./transaction_plan.ts";
 
 /** The parts of a transaction that a commit needs. */
 export interface CommitSource {

@@ -24,7 +24,7 @@ import { commitInfoOf, committerOptionsOf, tellCaller } from "./transaction_comm
 import type { TransactionStep } from "./transaction_details.ts";
 import { lockKeys } from "./transaction_locks.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
-import { type CommitPlan, planOf } from "./commit/transaction_plan.ts";
+import { type CommitPlan, planOf } from "./transaction_plan.ts";
 
 /** What a commit came to. */
 export interface CommitResult {

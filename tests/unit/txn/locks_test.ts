@@ -10,7 +10,7 @@ import { fault, Playground } from "../../../src/playground/mod.ts";
 import { sendToKey } from "../../../src/plan/dispatch.ts";
 import { COMMANDS } from "../../../src/rpc/commands.ts";
 import { ManualClock } from "../../../src/testing/mod.ts";
-import { createLocks, type Locks } from "../../../src/txn/locks/locks.ts";
+import { createLocks, type Locks } from "../../../src/txn/client_locks.ts";
 import type { Timestamp } from "../../../src/types.ts";
 import { text } from "../raw/fake_store.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { type LockInfo, LockInfoSchema } from "../../../gen/kvrpcpb_pb.ts";
+import { type LockInfo, LockInfoSchema } from "../../gen/kvrpcpb_pb.ts";
 import { isMessage } from "@bufbuild/protobuf";
-import type { WriteFate } from "../../errors.ts";
-import { type KeyInput, nameOf, toBytes } from "../../bytes/utf8.ts";
-import { checkBoolean, checkNames } from "../../options.ts";
-import { runOperation } from "../../plan/session.ts";
-import type { CallOptions, Timestamp } from "../../types.ts";
-import type { ResolvingLock } from "./lock_registry.ts";
-import { checkReadTs, checkText } from "../snapshot/snapshot_options.ts";
-import type { SnapshotParts } from "../snapshot/snapshot_reads.ts";
+import type { WriteFate } from "../errors.ts";
+import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
+import { checkBoolean, checkNames } from "../options.ts";
+import { runOperation } from "../plan/session.ts";
+import type { CallOptions, Timestamp } from "../types.ts";
+import type { ResolvingLock } from "./locks/lock_registry.ts";
+import { checkReadTs, checkText } from "./snapshot/snapshot_options.ts";
+import type { SnapshotParts } from "./snapshot/snapshot_reads.ts";
 
 /** Options of {@linkcode Locks.resolve}. */
 export interface ResolveLocksOptions extends CallOptions {

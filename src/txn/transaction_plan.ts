@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of a transaction has to be committed, and how that may be done.
 
-import { AssertionLevel } from "../../../gen/kvrpcpb_pb.ts";
-import type { Operation } from "../../async/operation.ts";
-import { equalBytes } from "../../bytes/compare.ts";
-import { copyBytes } from "../../bytes/concat.ts";
-import { shortKey } from "../../bytes/hex.ts";
-import { KeySet } from "../../bytes/key_map.ts";
-import { ALL_KEYS } from "../../bytes/key_range.ts";
-import { TikvError } from "../../errors.ts";
-import { AssertionFailedError, KeyExistsError } from "../../txn_errors.ts";
-import type { Timestamp } from "../../types.ts";
-import type { BufferEntry } from "../buffer/pending_write.ts";
-import { COMMIT_LIMITS } from "./commit_limits.ts";
-import type { CommitMutation } from "./committer_run.ts";
-import { hasFlag, KEY_FLAG } from "../buffer/key_flags.ts";
-import { assertionOf, checkOf, type MutationFacts, opOf } from "./mutation.ts";
-import type { LockTarget } from "../pessimistic/pessimistic_request.ts";
-import type { TransactionCore } from "../transaction_core.ts";
+import { AssertionLevel } from "../../gen/kvrpcpb_pb.ts";
+import type { Operation } from "../async/operation.ts";
+import { equalBytes } from "../bytes/compare.ts";
+import { copyBytes } from "../bytes/concat.ts";
+import { shortKey } from "../bytes/hex.ts";
+import { KeySet } from "../bytes/key_map.ts";
+import { ALL_KEYS } from "../bytes/key_range.ts";
+import { TikvError } from "../errors.ts";
+import { AssertionFailedError, KeyExistsError } from "../txn_errors.ts";
+import type { Timestamp } from "../types.ts";
+import type { BufferEntry } from "./buffer/pending_write.ts";
+import { COMMIT_LIMITS } from "./commit/commit_limits.ts";
+import type { CommitMutation } from "./commit/committer_run.ts";
+import { hasFlag, KEY_FLAG } from "./buffer/key_flags.ts";
+import { assertionOf, checkOf, type MutationFacts, opOf } from "./commit/mutation.ts";
+import type { LockTarget } from "./pessimistic/pessimistic_request.ts";
+import type { TransactionCore } from "./transaction_core.ts";
 
 /** What is committed. */
 export interface CommitPlan {
