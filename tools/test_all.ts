@@ -218,7 +218,10 @@ async function onRealServers({ stores, clients }: RealServers): Promise<Outcome>
         for (const runtime of RUNTIMES) {
           const name = `contract on real servers, client ${version} ${mode} (${runtime})`;
           const outcome = await suite(name, runtime, {
-            folders: ["tests/contract/cluster_test.ts"],
+            folders: [
+              "tests/contract/cluster_test.ts",
+              ...mode === "txn" ? ["tests/model/cluster_test.ts"] : [],
+            ],
             env: {
               TIKV_PD_ADDRS: started.pdAddresses,
               TIKV_API_VERSION: version,

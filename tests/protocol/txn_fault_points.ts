@@ -74,6 +74,26 @@ export const EVENTS = {
   "lost-reply-rival": { act: startRival, effect: fault.dropReply() },
   "lost-request-rival": { act: startRival, effect: fault.dropRequest() },
   "late-rival": { act: startRival, effect: fault.delay(4_000) },
+  // The region is another one before the request is sent again.
+  "lost-reply-split": {
+    act: ({ world }) => afterwards(world, () => world.cluster.split("b")),
+    effect: fault.dropReply(),
+  },
+  // Stores answer from then on, but none that could do it, until the time of the commit is over.
+  "lost-reply-leaderless": {
+    act: ({ world }) => {
+      const keys = ["a", "z"];
+      world.clock.timer(LEADERLESS_MS, () => keys.forEach((key) => void world.cluster.moveLeader(key)));
+      return afterwards(world, async () => {
+        for (const key of keys) await world.cluster.dropLeader(key);
+      });
+    },
+    effect: fault.dropReply(),
+  },
+  "lost-reply-merge": {
+    act: ({ world }) => afterwards(world, () => world.cluster.merge("m")),
+    effect: fault.dropReply(),
+  },
 } as const satisfies Readonly<Record<string, Happening>>;
 
 export type EventName = keyof typeof EVENTS;
@@ -195,12 +215,18 @@ export async function play(point: Point): Promise<Played> {
 
   if (!isDead) {
     assert.notEqual(end.state, "open", what("the commit does not end"));
-    const isClean = end.state !== "undetermined" && !rival.isStarted && point.event !== "late";
-    if (isClean) assert.deepEqual(await lockedKeys(world, reader.parts), [], what("locks are left"));
+    if (SHORT_TROUBLE.has(point.event)) assert.equal(end.state, "committed", what(`it fails: ${end.error}`));
+    const isBeaten = (end.error as { kind?: string } | undefined)?.kind === "write-conflict";
+    if (rival.isStarted && happening.effect === undefined) {
+      assert.ok(end.state === "committed" || isBeaten, what(`it fails for no reason: ${end.error}`));
+    }
   }
   if (helper !== undefined && point.helper !== undefined) {
     await help(world, { helper, keys, ...point.helper });
   }
+
+  // Before a reader has resolved anything. A rival may still be at work.
+  const locksBefore = isDead || rival.isStarted ? undefined : await lockedKeys(world, reader.parts);
 
   // Whoever comes now sees one end of it, soon.
   const readAt = clock.now();
@@ -227,6 +253,11 @@ export async function play(point: Point): Promise<Played> {
     later.values,
     what("reads differ"),
   );
+
+  // A definite end leaves nothing, not even what readers do not see.
+  if (!isDead && helper === undefined && end.state !== "undetermined" && point.event !== "late") {
+    assert.deepEqual(locksBefore ?? await lockedKeys(world, reader.parts), [], what("locks are left"));
+  }
 
   // The fate that an undetermined commit tells later is what readers see.
   if (end.error instanceof UndeterminedError) {
@@ -378,11 +409,18 @@ function pathOf({ path }: Point): { readonly keys: readonly string[]; readonly o
 function boundOf({ path, helper, event }: Point): number {
   const isPessimistic = pathOf({ path } as Point).options.mode === "pessimistic" ||
     helper?.kind === "locks" || event === "locking-rival";
-  return (isPessimistic ? 20_000 : 3_000) + SLACK_MS;
+  const awayMs = event === "lost-reply-leaderless" ? LEADERLESS_MS : 0;
+  return (isPessimistic ? 20_000 : 3_000) + awayMs + SLACK_MS;
 }
 
 function isRivalEvent(event: EventName): boolean {
   return event.endsWith("rival");
+}
+
+/** While the client waits for the answer, which takes 5 s. */
+function afterwards({ clock }: World, work: () => Promise<void>): Promise<void> {
+  clock.timer(1_000, () => void work());
+  return Promise.resolve();
 }
 
 async function moveLeaders({ cluster }: World): Promise<void> {
@@ -413,7 +451,24 @@ async function readAtOnce(txns: Transactions, keys: readonly string[]): Promise<
   return values;
 }
 
+/** Nobody else is there, and it is over before the time of the commit is. */
+const SHORT_TROUBLE: ReadonlySet<EventName> = new Set<EventName>([
+  "nothing",
+  "split",
+  "merge",
+  "leader-move",
+  "store-stop",
+  "lost-reply",
+  "lost-request",
+  "cut",
+  "cut-executed",
+  "twice",
+  "lost-reply-split",
+  "lost-reply-merge",
+]);
+
 const empty = new Uint8Array(0);
 /** The time of the call, and some for what it does when that is over. */
 const COMMIT_MS = 30_000;
 const SLACK_MS = 2_000;
+const LEADERLESS_MS = 25_000;
