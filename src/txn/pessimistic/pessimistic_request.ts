@@ -5,6 +5,7 @@ import type { KeyError, LockInfo } from "../../../gen/kvrpcpb_pb.ts";
 import { PessimisticLockKeyResultType } from "../../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../../async/operation.ts";
 import { equalBytes } from "../../bytes/compare.ts";
+import { shortKey } from "../../bytes/hex.ts";
 import { TikvError } from "../../errors.ts";
 import { runParts } from "../../plan/run.ts";
 import { cutByBytes, shardItems } from "../../plan/shard.ts";
@@ -111,15 +112,40 @@ async function lockPartsOf(
   return parts.map(({ region, items }) => ({ region, targets: items, isRetry }));
 }
 
+/** What was in the way of a part. */
+interface MetLocks {
+  /** Transactions whose locks were. */
+  readonly startTs: Set<bigint>;
+  /** The lock that was last. */
+  blocker: LockInfo | undefined;
+}
+
 /** Locks the keys of a part. Returns the parts that take its place when its region has changed. */
 async function lockPart(
   call: LockCall,
   part: LockPart,
   operation: Operation,
 ): Promise<LockPart[] | undefined> {
+  const met: MetLocks = { startTs: new Set(), blocker: undefined };
+  try {
+    return await lockUntilDone(call, { part, met }, operation);
+  } catch (error) {
+    const { blocker } = met;
+    const { deadline } = operation;
+    if (blocker === undefined || !deadline.isOver() || deadline.isAborted) throw error;
+    // Not what the last request was told is what it waited for.
+    const shown = shortKey(blocker.key, call.txn.session.settings.revealKeys);
+    throw deadline.timeoutError(`lock key ${shown}, which transaction ${blocker.lockVersion} has`, error);
+  }
+}
+
+async function lockUntilDone(
+  call: LockCall,
+  { part, met }: { readonly part: LockPart; readonly met: MetLocks },
+  operation: Operation,
+): Promise<LockPart[] | undefined> {
   const { session, context } = call.txn;
   const { sender } = session.routing;
-  const met = new Set<bigint>();
   for (;;) {
     operation.deadline.throwIfOver("lock keys");
     const body = lockBody(call, part, waitMsOf(call, operation));
@@ -183,8 +209,7 @@ async function getPast(
   call: LockCall,
   { part, met, errors }: {
     readonly part: LockPart;
-    /** Transactions whose locks were in the way before. */
-    readonly met: Set<bigint>;
+    readonly met: MetLocks;
     readonly errors: readonly KeyError[];
   },
   operation: Operation,
@@ -201,8 +226,9 @@ async function getPast(
   const idle = locks.filter(({ durationToLastUpdateMs: ms }) => ms === 0n || ms >= ACTIVE_MS);
   // A store tells of one lock at a time, after a second of waiting for it: whoever left one has
   // perhaps left them all.
-  const resolvesRegion = idle.some(({ lockVersion }) => met.has(lockVersion));
-  for (const { lockVersion } of idle) met.add(lockVersion);
+  const resolvesRegion = idle.some(({ lockVersion }) => met.startTs.has(lockVersion));
+  for (const { lockVersion } of idle) met.startTs.add(lockVersion);
+  met.blocker = locks[0];
   const aliveMs = idle.length === 0 ? undefined : await txn.locks.breakLocks(
     idle,
     { startTs: 0n, context: txn.context, releasesRegion: true, resolvesRegion },

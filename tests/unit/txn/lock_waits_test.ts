@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { CheckTxnStatusRequest } from "../../../gen/kvrpcpb_pb.ts";
 import type { Interceptor } from "../../../src/observe/interceptor.ts";
 import type { PessimisticLockReply } from "../../../src/rpc/batch/messages.ts";
-import { TikvError } from "../../../src/errors.ts";
+import { TikvError, TimeoutError } from "../../../src/errors.ts";
 import { LockWaitTimeoutError } from "../../../src/txn_errors.ts";
 import { begin, locksIn, openWatched, seed, text, type Watched } from "./lock_world.ts";
 import { startWorld, type World } from "./txn_world.ts";
@@ -252,4 +252,21 @@ test("[TXN-113] [TXN-117] a value that was locked and committed meanwhile is fou
     assert.equal(text(await clock.run(waiting)), `${fairLocking}`);
     await clock.run(txn.rollback());
   }
+});
+
+test("[TXN-113] a lock call whose time is over tells which transaction it waited for", async () => {
+  await using world = await startWorld();
+  const { clock } = world;
+  const client = await openWatched(world, { revealKeys: true });
+  const holder = await begin(world, client);
+  await clock.run(holder.lock(["a"]));
+  const txn = await begin(world, client);
+  await assert.rejects(
+    clock.run(txn.lock(["a"], { timeoutMs: 2_500 })),
+    (error) =>
+      error instanceof TimeoutError && error.context.operation === "txn.lock" &&
+      error.message.includes(`transaction ${holder.startTs} has`),
+  );
+  await clock.run(txn.rollback());
+  await clock.run(holder.rollback());
 });
