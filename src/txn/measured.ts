@@ -34,6 +34,7 @@ export function measuredLocks(
 ): LockBreaker {
   const { clock } = session.settings.environment;
   return {
+    waits: locks.waits,
     breakLocks: async (found, caller, operation) => {
       const metAt = clock.now();
       try {

@@ -36,7 +36,11 @@ export interface CommitPlan {
  */
 export async function planOf(core: TransactionCore, operation: Operation): Promise<CommitPlan | undefined> {
   const { isPessimistic } = core.settings;
-  if (isPessimistic && !hasWrites(core)) return undefined;
+  if (isPessimistic && !hasWrites(core)) {
+    // What is written shows whether the locks are still there; here it is all there is to know.
+    core.locks.assertKept();
+    return undefined;
+  }
   const filtered = filteredKeys(core);
   if (isPessimistic) await lockMissing(core, { filtered, operation });
   const mutations: CommitMutation[] = [];

@@ -8,6 +8,7 @@ import type { ContextFields } from "../../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../../types.ts";
 import type { BackgroundTask } from "./committer_background.ts";
 import { COMMIT_LIMITS, type CommitLimits } from "./commit_limits.ts";
+import type { LockRegistry } from "../locks/lock_registry.ts";
 import type { MinCommitTs } from "./min_commit_ts.ts";
 import type { TxnSession } from "../txn_session.ts";
 
@@ -27,6 +28,8 @@ export type CommitPath = "none" | "1pc" | "async" | "2pc";
 
 /** Gets locks of other transactions out of the way. */
 export interface LockBreaker {
+  /** Who waits for which locks. */
+  readonly waits: Pick<LockRegistry, "watch">;
   /**
    * Resolves what can be resolved.
    *

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first phase: every key is checked and locked; with 1PC and async commit that decides.
 
-import type { LockInfo } from "../../../gen/kvrpcpb_pb.ts";
 import type { Operation } from "../../async/operation.ts";
 import { equalBytes } from "../../bytes/compare.ts";
 import { TikvError } from "../../errors.ts";
@@ -14,6 +13,7 @@ import { COMMANDS } from "../../rpc/commands.ts";
 import { TxnAbortedError } from "../../txn_errors.ts";
 import { lockWaitError } from "./committer_errors.ts";
 import { type CommitMutation, type CommitRun, sizeOfMutation } from "./committer_run.ts";
+import type { LockWatch } from "../locks/lock_registry.ts";
 import { preSplit } from "./pre_split.ts";
 import { judge } from "./prewrite_errors.ts";
 import { MAX_TXN_SIZE, prewriteBody } from "./requests.ts";
@@ -111,34 +111,38 @@ async function prewritePart(
 ): Promise<PrewritePart[] | undefined> {
   const { locks, startTs, context } = run.options.txn;
   if (part.isInDoubt) operation.isMaybeExecuted = true;
-  for (;;) {
-    operation.deadline.throwIfOver("prewrite");
-    const reply = await send(run, part, operation);
-    if (reply === STALE) {
-      const parts = await partsOf(run, { mutations: part.mutations, origin: part }, operation);
-      // Several parts carry the doubt themselves: an answer to one of them ends it.
-      if (parts.length > 1) operation.isMaybeExecuted = false;
-      return parts;
+  let watch: LockWatch | undefined;
+  try {
+    for (;;) {
+      operation.deadline.throwIfOver("prewrite");
+      const reply = await send(run, part, operation);
+      if (reply === STALE) {
+        const parts = await partsOf(run, { mutations: part.mutations, origin: part }, operation);
+        // Several parts carry the doubt themselves: an answer to one of them ends it.
+        if (parts.length > 1) operation.isMaybeExecuted = false;
+        return parts;
+      }
+      if (reply.errors.length === 0) {
+        onPrewritten(run, part, reply);
+        return undefined;
+      }
+      const { failure, assertion, locks: found, isSettled } = judge(run, reply.errors);
+      // A request that was lost may still be on its way, and not meet what this one has met.
+      operation.isMaybeExecuted = operation.hadDoubt && !isSettled;
+      if (failure !== undefined) throw failure;
+      if (assertion !== undefined) run.assertionError ??= assertion;
+      const [blocker] = found;
+      if (blocker === undefined) return undefined;
+      watch ??= locks.waits.watch(startTs);
+      watch.update(found);
+      const waitMs = await locks.breakLocks(found, { startTs, context, releasesRegion: true }, operation);
+      if (waitMs > 0) {
+        const cause = lockWaitError(run.options.txn, blocker, "it is held");
+        await operation.backoffs.wait("txnLock", cause, { regionId: part.region.id, maxMs: waitMs });
+      }
     }
-    if (reply.errors.length === 0) {
-      onPrewritten(run, part, reply);
-      return undefined;
-    }
-    const { failure, assertion, locks: found, isSettled } = judge(run, reply.errors);
-    // A request that was lost may still be on its way, and not meet what this one has met.
-    operation.isMaybeExecuted = operation.hadDoubt && !isSettled;
-    if (failure !== undefined) throw failure;
-    if (assertion !== undefined) run.assertionError ??= assertion;
-    if (found.length === 0) return undefined;
-    const waitMs = await locks.breakLocks(found, { startTs, context, releasesRegion: true }, operation);
-    if (waitMs > 0) {
-      const [blocker] = found as [LockInfo];
-      const cause = lockWaitError(run.options.txn, blocker, "it is held");
-      await operation.backoffs.wait("txnLock", cause, {
-        regionId: part.region.id,
-        maxMs: waitMs,
-      });
-    }
+  } finally {
+    watch?.done();
   }
 }
 

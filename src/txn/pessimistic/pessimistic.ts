@@ -88,6 +88,11 @@ export class PessimisticLocks {
     return fair === undefined ? undefined : { exists: fair.locked.exists, isShared: false };
   }
 
+  /** Throws when it is known that the primary was lost: the transaction cannot be committed then. */
+  assertKept(): void {
+    if (this.#heartbeat.lost !== undefined) throw this.#heartbeat.lost;
+  }
+
   /** Refuses to write a key that is only shared. */
   assertExclusive(key: Uint8Array): void {
     if (!this.#held.isShared(key)) return;
@@ -196,8 +201,7 @@ export class PessimisticLocks {
   ): Promise<LockedKey[]> {
     const [first, ...rest] = targets;
     if (first === undefined) return [];
-    // Without its primary the transaction cannot be committed, so locks are of no use to it.
-    if (this.#heartbeat.lost !== undefined) throw this.#heartbeat.lost;
+    this.assertKept();
     if (this.#fair !== undefined && wishes.isShared) {
       throw new TikvError("misuse", "Cannot lock in share mode: a statement with fair locking is running");
     }

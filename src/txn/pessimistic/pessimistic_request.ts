@@ -16,6 +16,7 @@ import { COMMANDS } from "../../rpc/commands.ts";
 import type { TxnIdentity } from "../commit/committer_run.ts";
 import { lockWaitError, writeErrorOf } from "../commit/committer_errors.ts";
 import { singleLocksOf } from "../locks/lock.ts";
+import type { LockWatch } from "../locks/lock_registry.ts";
 import { lockBody } from "../commit/requests.ts";
 
 /** What a lock call wants. */
@@ -118,6 +119,7 @@ interface MetLocks {
   readonly startTs: Set<bigint>;
   /** The lock that was last. */
   blocker: LockInfo | undefined;
+  readonly watch: LockWatch;
 }
 
 /** Locks the keys of a part. Returns the parts that take its place when its region has changed. */
@@ -126,7 +128,11 @@ async function lockPart(
   part: LockPart,
   operation: Operation,
 ): Promise<LockPart[] | undefined> {
-  const met: MetLocks = { startTs: new Set(), blocker: undefined };
+  const met: MetLocks = {
+    startTs: new Set(),
+    blocker: undefined,
+    watch: call.txn.locks.waits.watch(call.txn.startTs),
+  };
   try {
     return await lockUntilDone(call, { part, met }, operation);
   } catch (error) {
@@ -136,6 +142,8 @@ async function lockPart(
     // Not what the last request was told is what it waited for.
     const shown = shortKey(blocker.key, call.txn.session.settings.revealKeys);
     throw deadline.timeoutError(`lock key ${shown}, which transaction ${blocker.lockVersion} has`, error);
+  } finally {
+    met.watch.done();
   }
 }
 
@@ -229,6 +237,7 @@ async function getPast(
   const resolvesRegion = idle.some(({ lockVersion }) => met.startTs.has(lockVersion));
   for (const { lockVersion } of idle) met.startTs.add(lockVersion);
   met.blocker = locks[0];
+  met.watch.update(locks);
   const aliveMs = idle.length === 0 ? undefined : await txn.locks.breakLocks(
     idle,
     { startTs: 0n, context: txn.context, releasesRegion: true, resolvesRegion },

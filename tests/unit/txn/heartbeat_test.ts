@@ -193,3 +193,15 @@ test("[TXN-123] after an hour a transaction is not kept alive any more", async (
   await clock.run(other.rollback());
   await clock.run(txn.rollback());
 });
+
+test("[TXN-123] a transaction that lost its locks is not committed, also if it has written nothing", async () => {
+  await using world = await startWorld();
+  const { clock, cluster } = world;
+  const client = await openWatched(world);
+  const txn = await begin(world, client);
+  await clock.run(txn.lock(["a"]));
+  cluster.faults.add({ method: "KvTxnHeartBeat" }, fault.dropRequest());
+  await clock.advance(150_000);
+  await assert.rejects(clock.run(txn.commit()), TxnAbortedError);
+  assert.equal(txn.state, "rolled-back");
+});

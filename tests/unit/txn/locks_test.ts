@@ -13,7 +13,9 @@ import { ManualClock } from "../../../src/testing/mod.ts";
 import { createLocks, type Locks } from "../../../src/txn/client_locks.ts";
 import type { Timestamp } from "../../../src/types.ts";
 import { text } from "../raw/fake_store.ts";
+import { begin, openWatched } from "./lock_world.ts";
 import { SnapshotWorld } from "./snapshot_world.ts";
+import { startWorld } from "./txn_world.ts";
 
 function locksOf(world: SnapshotWorld): Locks {
   return createLocks(world.snapshotParts, {});
@@ -123,6 +125,35 @@ test("[TXN-169] waiting() shows who waits for whom, and is empty afterwards", as
   ]);
   await world.run(reading);
   assert.deepEqual(locks.waiting(), []);
+});
+
+test("[TXN-169] waiting() shows who waits to write or to lock, too", async () => {
+  await using world = await startWorld();
+  const { clock } = world;
+  const client = await openWatched(world);
+  const { locks } = client.parts.txn();
+  const holder = await begin(world, client);
+  await clock.run(holder.lock(["a", "b"]));
+  const locking = await begin(world, client);
+  const writing = await begin(world, client, { mode: "optimistic" });
+  const call = locking.lock(["b"]);
+  writing.put("a", "1");
+  const commit = writing.commit();
+  await clock.advance(1_500);
+  const shown = locks.waits.list().map(({ callerTs, lockTs, key, primary }) => [
+    callerTs,
+    lockTs,
+    text(key),
+    text(primary),
+  ]);
+  assert.deepEqual(shown.sort(), [
+    [locking.startTs, holder.startTs, "b", "a"],
+    [writing.startTs, holder.startTs, "a", "a"],
+  ]);
+  await clock.run(holder.rollback());
+  await clock.run(Promise.all([call, commit]));
+  assert.deepEqual(locks.waits.list(), []);
+  await clock.run(locking.rollback());
 });
 
 test("[TXN-171] what is no lock, and timestamps that are none, are refused", async () => {
