@@ -20,7 +20,7 @@ Data lives in memory only and is gone when the process ends.
   --host ADDRESS         address to bind (default 127.0.0.1)
   --advertise-host NAME  name or address that clients are told to use (default: the bound one)
   --api-version VERSION  v1, v1ttl or v2 (default v1)
-  --mode MODE            raw or txn: how a v1 cluster encodes region bounds (default raw)
+  --mode MODE            raw or txn: how a v1 cluster encodes region bounds (default: as what is used first)
   --keyspace NAME        a keyspace besides DEFAULT; may be repeated (v2 only)
   --split KEY            a key at which a region begins; may be repeated
   --seed N               makes chance repeatable

@@ -336,9 +336,11 @@ export class RegionCall<I, O> {
   #errorOf(name: RegionErrorName, target: Target, error: RegionError): TikvError {
     const { request, region } = this.#parts;
     const { kind } = REGION_ERRORS[name];
-    const seen = error.message === "" ? name : `${name}: ${error.message}`;
+    // Both the text and the fields may name keys of the user.
+    const isShown = this.#options.settings.revealKeys === true || !namesKeys(error);
+    const seen = error.message === "" || !isShown ? name : `${name}: ${error.message}`;
     const message = `Cannot call ${request.command.name} in region ${region.id}: ${seen}`;
-    const options = { context: this.#context(target), cause: error };
+    const options = { context: this.#context(target), cause: isShown ? error : undefined };
     return kind === "undetermined"
       ? new UndeterminedError(message, options)
       : new TikvError(kind, message, options);
@@ -353,6 +355,11 @@ export class RegionCall<I, O> {
 
 function regionErrorIn(reply: unknown): RegionError | undefined {
   return (reply as { readonly regionError?: RegionError | undefined }).regionError;
+}
+
+function namesKeys({ keyNotInRegion, epochNotMatch, bucketVersionNotMatch }: RegionError): boolean {
+  return keyNotInRegion !== undefined || bucketVersionNotMatch !== undefined ||
+    (epochNotMatch !== undefined && epochNotMatch.currentRegions.length > 0);
 }
 
 // Unless it is certain that the request never arrived.

@@ -74,6 +74,8 @@ export interface SenderOptions {
     readonly observe: Observer;
     readonly attemptTimeoutMs: number;
     readonly longAttemptTimeoutMs: number;
+    /** Shows texts of stores that may name keys. */
+    readonly revealKeys?: boolean | undefined;
     /** Lets another store pass requests on to a leader that cannot be reached from here. */
     readonly enableForwarding?: boolean | undefined;
   };
