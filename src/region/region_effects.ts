@@ -71,7 +71,7 @@ export async function applyEffect(effect: Effect, options: SenderOptions, site: 
       settings.observe({
         type: "warning",
         message: `Region ${region.id} does not have a key that it was asked for`,
-        cause: error.message,
+        cause: settings.revealKeys === true ? error.message : undefined,
       });
       return;
   }

@@ -114,12 +114,15 @@ export class UndoLog {
   revert(checkpoint: BufferCheckpoint): void {
     const at = this.#marks.findIndex((mark) => mark === checkpoint);
     if (at < 0) {
-      throw new TikvError("misuse", "Cannot revert to the checkpoint: the buffer does not have it any more");
+      throw new TikvError(
+        "misuse",
+        "Cannot go back to the savepoint: it is of another transaction, or this one has gone back beyond it",
+      );
     }
     if (this.#marks.slice(at).some((mark) => mark.stage !== undefined)) {
       throw new TikvError(
         "misuse",
-        "Cannot revert to the checkpoint: a stage was opened after it, end that first",
+        "Cannot go back to the savepoint: a statement began after it, expected that to be over",
       );
     }
     this.#marks = this.#marks.slice(0, at + 1);
