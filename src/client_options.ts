@@ -223,7 +223,10 @@ export interface ClientOptions {
   readonly localLatches?: number | undefined;
   /** Wrap each attempt of each request to a store. */
   readonly interceptors?: readonly Interceptor[] | undefined;
-  /** An OpenTelemetry tracer, or what looks like one. */
+  /**
+   * An OpenTelemetry tracer, or what looks like one. Each call is a span, such as `txn.get`, and so is each
+   * page of a scan; `transaction` is one with all of its attempts in it. Keys and values are in none.
+   */
   readonly tracer?: TracerLike | undefined;
   /** Gets to know what the client does. */
   readonly observe?: Observer | undefined;

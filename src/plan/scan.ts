@@ -8,6 +8,7 @@ import { TikvError } from "../errors.ts";
 import type { Region } from "../region/region.ts";
 import { STALE } from "../region/send.ts";
 import type { Settings } from "../settings.ts";
+import type { InSpan } from "./session.ts";
 import type { RegionSource } from "./shard.ts";
 
 /** One request of a scan: at most `limit` entries of a range that is within the region. */
@@ -40,6 +41,8 @@ export interface ScanOptions<E> {
   readonly signal: AbortSignal | undefined;
   /** Begins the operation that loads one page; it has to end with the signal. */
   readonly startOperation: (signal: AbortSignal) => Operation;
+  /** Does the work of one page in a span. */
+  readonly inSpan?: InSpan | undefined;
   /** Sends one request. Fewer entries than `limit` mean that the range has no more. */
   readonly load: (
     page: PageRequest,
@@ -86,7 +89,8 @@ export async function* loadPages<E extends { readonly key: Uint8Array }>(
   while (remaining > 0 && !isEmptyRange(rest)) {
     const operation = options.startOperation(signal);
     try {
-      const { range, page } = await loadPage(rest, { options, operation, size, remaining });
+      const load = () => loadPage(rest, { options, operation, size, remaining });
+      const { range, page } = await (options.inSpan === undefined ? load() : options.inSpan(load));
       const { entries, lastKey } = page;
       remaining -= entries.length;
       const next = lastKey === undefined ? beyond(range, rest, isReverse) : after(lastKey, rest, isReverse);

@@ -55,16 +55,25 @@ export async function runOperation<T>(
   work: (operation: Operation) => Promise<T>,
 ): Promise<T> {
   const operation = startOperation(session, start);
-  const { tracer, keyspace } = session.settings;
+  const inSpan = spanFor(session, start.name);
   try {
-    if (tracer === undefined) return await work(operation);
-    // The names of OpenTelemetry for database calls. Keys and values never appear.
-    const attributes: Record<string, string> = { "db.system.name": "tikv", "db.operation.name": start.name };
-    if (keyspace !== undefined) attributes["db.namespace"] = keyspace;
-    return await traced(tracer, start.name, { attributes, work: () => work(operation) });
+    return await (inSpan === undefined ? work(operation) : inSpan(() => work(operation)));
   } catch (error) {
     throw operation.fail(error);
   }
+}
+
+/** Does work in a span. */
+export type InSpan = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** How work of this name is done in a span; undefined without a tracer. */
+export function spanFor(session: Session, name: string): InSpan | undefined {
+  const { tracer, keyspace } = session.settings;
+  if (tracer === undefined) return undefined;
+  // The names of OpenTelemetry for database calls. Keys and values never appear.
+  const attributes: Record<string, string> = { "db.system.name": "tikv", "db.operation.name": name };
+  if (keyspace !== undefined) attributes["db.namespace"] = keyspace;
+  return (work) => traced(tracer, name, { attributes, work });
 }
 
 /** Defaults of calls within others: the time of the inner ones counts, and the signals of both. */

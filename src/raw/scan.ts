@@ -5,7 +5,7 @@ import type { Operation } from "../async/operation.ts";
 import type { KeyRange } from "../bytes/key_range.ts";
 import { runParts } from "../plan/run.ts";
 import { loadPages, type PageRequest, reverseBound, type ScanOptions, scanPages } from "../plan/scan.ts";
-import { eitherOf, startOperation } from "../plan/session.ts";
+import { eitherOf, spanFor, startOperation } from "../plan/session.ts";
 import { STALE } from "../region/send.ts";
 import { COMMANDS } from "../rpc/commands.ts";
 import type { CallOptions, Entry } from "../types.ts";
@@ -34,6 +34,7 @@ export function scanRange(
   return scanPages<Entry>({
     ...cursorOf(scope, spec),
     signal,
+    inSpan: spanFor(session, name),
     startOperation: (either) =>
       startOperation(session, { name, options: { timeoutMs }, defaults: { ...defaults, signal: either } }),
   });

@@ -5,7 +5,7 @@ import { EMPTY } from "../bytes/concat.ts";
 import { compareBytes } from "../bytes/compare.ts";
 import { keyAfter, type KeyRange } from "../bytes/key_range.ts";
 import { ScanResult } from "../plan/scan_result.ts";
-import { eitherOf, runOperation, startOperation } from "../plan/session.ts";
+import { eitherOf, runOperation, spanFor, startOperation } from "../plan/session.ts";
 import type { Entry } from "../types.ts";
 import type { BufferEntry, BufferView } from "./buffer/pending_write.ts";
 import type { ReadScanOptions } from "./snapshot/reader.ts";
@@ -62,6 +62,7 @@ export function scanPagesOf(
     const pagesOf = (source: SnapshotSource): Pages =>
       source.scanPages({ ...checked, range: part, limit, isKeysOnly }, {
         signal: either,
+        inSpan: spanFor(session, name),
         startOperation: (signal) => startOperation(session, { ...call, defaults: { ...defaults, signal } }),
       });
     if (statement === undefined) return pagesOf(core.snapshot);

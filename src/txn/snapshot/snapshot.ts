@@ -19,7 +19,7 @@ import {
 import type { Operation } from "../../async/operation.ts";
 import { checkNames } from "../../options.ts";
 import { ScanResult } from "../../plan/scan_result.ts";
-import { eitherOf, narrowDefaults, runOperation, startOperation } from "../../plan/session.ts";
+import { eitherOf, narrowDefaults, runOperation, spanFor, startOperation } from "../../plan/session.ts";
 import type { CallOptions, Entry, Timestamp } from "../../types.ts";
 import { MAX_TS } from "../locks/lock_calls.ts";
 import type { Reader } from "./reader.ts";
@@ -289,6 +289,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     return new ScanResult(async function* (): AsyncGenerator<readonly T[], void, undefined> {
       const pages = reads.scanPages(scan, {
         signal: eitherOf(defaults.signal, signal),
+        inSpan: spanFor(reads.parts.session, name),
         startOperation: (either) =>
           startOperation(reads.parts.session, {
             name,

@@ -7,6 +7,7 @@ import { EMPTY } from "../../bytes/concat.ts";
 import type { KeyMap } from "../../bytes/key_map.ts";
 import type { KeyRange } from "../../bytes/key_range.ts";
 import { type PageRequest, type PartialPage, reverseBound, scanPages } from "../../plan/scan.ts";
+import type { InSpan } from "../../plan/session.ts";
 import { STALE } from "../../region/stale.ts";
 import type { KvPairReply, ScanReply } from "../../rpc/batch/messages.ts";
 import { COMMANDS } from "../../rpc/commands.ts";
@@ -31,6 +32,8 @@ export interface SnapshotScan {
 export interface PageCalls {
   readonly signal: AbortSignal | undefined;
   readonly startOperation: (signal: AbortSignal) => Operation;
+  /** Does the work of one page in a span. */
+  readonly inSpan?: InSpan | undefined;
 }
 
 /** The pages of a range, read one ahead. */
