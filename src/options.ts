@@ -25,6 +25,18 @@ export function checkNames(what: string, options: object, known: ReadonlySet<str
   }
 }
 
+/** What a table has for the value, which has to be one of its names. */
+export function checkOneOf<T>(name: string, value: string, table: Readonly<Record<string, T>>): T {
+  if (typeof value !== "string") {
+    throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
+  }
+  if (!Object.hasOwn(table, value)) {
+    const wanted = Object.keys(table).map((key) => `"${key}"`).join(", ");
+    throw new RangeError(`Cannot use "${value}" as "${name}": expected one of ${wanted}`);
+  }
+  return table[value] as T;
+}
+
 /** Returns the value when it is a number within the rule. */
 export function checkNumber(name: string, value: unknown, rule: NumberRule): number {
   if (typeof value !== "number") {

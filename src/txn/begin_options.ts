@@ -7,6 +7,7 @@ import {
   checkFunction,
   checkNames,
   checkNumber,
+  checkOneOf,
   checkSignal,
   checkTimeout,
 } from "../options.ts";
@@ -15,7 +16,8 @@ import type { CallOptions, Timestamp } from "../types.ts";
 import type { BufferLimits } from "./buffer/buffer_limits.ts";
 import type { BackgroundTask } from "./commit/committer_background.ts";
 import { TransactionDetails } from "./transaction_details.ts";
-import { checkResourceTag, checkText } from "./snapshot/snapshot_options.ts";
+import { FIRST_RESERVED_TS } from "./locks/lock_calls.ts";
+import { checkResourceTag, checkText, PRIORITIES } from "./snapshot/snapshot_options.ts";
 import type { CommitLag, CommitPath, CommitWait } from "./commit/committer_run.ts";
 import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./snapshot/read_route.ts";
 
@@ -236,17 +238,17 @@ export function checkBeginOptions(
   for (const [name, limit] of Object.entries(limits)) checkNumber(name, limit, { min: 1, max: Infinity });
   return {
     routes: checkRoutes(options, { isStale: false, labels }),
-    isPessimistic: oneOf("mode", options.mode ?? "optimistic", MODES),
+    isPessimistic: checkOneOf("mode", options.mode ?? "optimistic", MODES),
     fairLocking: checkBoolean("fairLocking", options.fairLocking ?? true),
     startTs: checkTs("startTs", options.startTs),
-    commit: oneOf("commit", options.commit ?? "auto", COMMITS),
+    commit: checkOneOf("commit", options.commit ?? "auto", COMMITS),
     isCausal: checkBoolean("causalConsistency", options.causalConsistency ?? false),
     commitWait: options.commitWait === undefined ? undefined : checkCommitWait(options.commitWait),
     acceptsCommitTs: options.acceptsCommitTs,
     checkSchema: options.checkSchema,
     filter: options.filter,
-    failsOnLock: oneOf("onLock", options.onLock ?? "resolve", ON_LOCK),
-    assertionLevel: oneOf("assertions", options.assertions ?? "fast", ASSERTION_LEVELS),
+    failsOnLock: checkOneOf("onLock", options.onLock ?? "resolve", ON_LOCK),
+    assertionLevel: checkOneOf("assertions", options.assertions ?? "fast", ASSERTION_LEVELS),
     ...contextsOf(options),
     limits,
     onCommit: options.onCommit,
@@ -267,7 +269,7 @@ function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "write
     }
   }
   const fields: ContextFields = {
-    priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
+    priority: checkOneOf("priority", options.priority ?? "normal", PRIORITIES),
     syncLog: checkBoolean("syncLog", options.syncLog ?? false),
     resourceGroup: checkText("resourceGroup", options.resourceGroup),
     resourceGroupTag: checkResourceTag(options.resourceGroupTag),
@@ -275,7 +277,7 @@ function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "write
   };
   const ofWrites: ContextFields = {
     ...fields,
-    diskFullOpt: oneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
+    diskFullOpt: checkOneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
     txnSource,
   };
   return { context: usedOf(fields), writeContext: usedOf(ofWrites) };
@@ -301,21 +303,10 @@ function checkTs(name: string, value: Timestamp | undefined): Timestamp | undefi
   if (typeof value !== "bigint") {
     throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a timestamp`);
   }
-  if (value <= 0n || value >= MAX_START_TS) {
+  if (value <= 0n || value >= FIRST_RESERVED_TS) {
     throw new RangeError(`Cannot use ${value} as "${name}": expected a timestamp of the cluster`);
   }
   return value;
-}
-
-function oneOf<T>(name: string, value: string, table: Readonly<Record<string, T>>): T {
-  if (typeof value !== "string") {
-    throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
-  }
-  if (!Object.hasOwn(table, value)) {
-    const wanted = Object.keys(table).map((key) => `"${key}"`).join(", ");
-    throw new RangeError(`Cannot use "${value}" as "${name}": expected one of ${wanted}`);
-  }
-  return table[value] as T;
 }
 
 const MODES = { "optimistic": false, "pessimistic": true };
@@ -326,12 +317,8 @@ const ASSERTION_LEVELS = {
   "fast": AssertionLevel.Fast,
   "strict": AssertionLevel.Strict,
 } as const;
-// `kvrpcpb.CommandPri` and `kvrpcpb.DiskFullOpt`.
-const PRIORITIES = { "normal": 0, "low": 1, "high": 2 };
+// `kvrpcpb.DiskFullOpt`.
 const DISK_FULL = { "refuse": 0, "write-almost-full": 1, "write-full": 2 };
-
-// Larger ones have a meaning of their own: "latest".
-const MAX_START_TS = 0x7fff_ffff_ffff_ffffn;
 
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 

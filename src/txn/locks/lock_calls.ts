@@ -248,6 +248,9 @@ export function queryOf(
   };
 }
 
+/** From here on there are no timestamps of the cluster: they mean something of their own to stores. */
+export const FIRST_RESERVED_TS = 0x7fff_ffff_ffff_ffffn;
+
 /** The largest timestamp there can be: later than every time to live. */
 export const MAX_TS = 0xffff_ffff_ffff_ffffn;
 

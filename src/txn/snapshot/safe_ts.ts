@@ -5,6 +5,7 @@ import type { Environment } from "../../async/clock.ts";
 import { Deadline } from "../../async/deadline.ts";
 import { Operation } from "../../async/operation.ts";
 import type { Observer } from "../../observe/events.ts";
+import { FIRST_RESERVED_TS } from "../locks/lock_calls.ts";
 
 /** A store that can be asked. */
 export interface SafeTsStore {
@@ -121,7 +122,6 @@ function matches(labels: ReadonlyMap<string, string>, wanted: ReadonlyMap<string
 }
 
 const NAME = "txn.safeTs";
-const FIRST_RESERVED_TS = 0x7fff_ffff_ffff_ffffn;
 // As often as client-go polls (`safeTSUpdateInterval`), which does so whether anybody reads or not.
 const REFRESH_MS = 2_000;
 const OLD_MS = 10_000;

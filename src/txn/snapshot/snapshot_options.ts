@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { nameOf } from "../../bytes/utf8.ts";
-import { checkBoolean, checkNames, checkNumber, checkSignal, checkTimeout } from "../../options.ts";
+import {
+  checkBoolean,
+  checkNames,
+  checkNumber,
+  checkOneOf,
+  checkSignal,
+  checkTimeout,
+} from "../../options.ts";
 import type { ContextFields, ResourceTagger } from "../../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../../types.ts";
-import { MAX_TS } from "../locks/lock_calls.ts";
+import { FIRST_RESERVED_TS, MAX_TS } from "../locks/lock_calls.ts";
 import { ReadDetails } from "./read_details.ts";
 import type { ReadScanOptions } from "./reader.ts";
 import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./read_route.ts";
@@ -248,8 +255,8 @@ function contextOf(options: SnapshotOptions): ContextFields | undefined {
     throw new TypeError(`Cannot use ${nameOf(taskId)} as "taskId": expected a bigint`);
   }
   const fields: ContextFields = {
-    priority: oneOf("priority", options.priority ?? "normal", PRIORITIES),
-    isolationLevel: oneOf("isolation", options.isolation ?? "snapshot", ISOLATION_LEVELS),
+    priority: checkOneOf("priority", options.priority ?? "normal", PRIORITIES),
+    isolationLevel: checkOneOf("isolation", options.isolation ?? "snapshot", ISOLATION_LEVELS),
     notFillCache: !checkBoolean("fillCache", options.fillCache ?? true),
     taskId,
     resourceGroup: checkText("resourceGroup", options.resourceGroup),
@@ -276,25 +283,15 @@ export function checkText(name: string, value: string | undefined): string | und
   throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
 }
 
-function oneOf(name: string, value: string, table: Readonly<Record<string, number>>): number {
-  if (typeof value !== "string") {
-    throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
-  }
-  const found = Object.hasOwn(table, value) ? table[value] : undefined;
-  if (found !== undefined) return found;
-  const wanted = Object.keys(table).map((key) => `"${key}"`).join(", ");
-  throw new RangeError(`Cannot use "${value}" as "${name}": expected one of ${wanted}`);
-}
-
-// `kvrpcpb.CommandPri` and `kvrpcpb.IsolationLevel`.
-const PRIORITIES = { "normal": 0, "low": 1, "high": 2 };
+/** `kvrpcpb.CommandPri`. */
+export const PRIORITIES = { "normal": 0, "low": 1, "high": 2 } as const;
+// `kvrpcpb.IsolationLevel`.
 const ISOLATION_LEVELS = {
   "snapshot": 0,
   "read-committed": 1,
   "read-committed-check-ts": 2,
 } as const satisfies Record<IsolationLevel, number>;
 
-const FIRST_RESERVED_TS = 0x7fff_ffff_ffff_ffffn;
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
 
 const COUNT_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
