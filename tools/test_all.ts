@@ -279,7 +279,8 @@ function parityStep(): Step {
 
 const SOURCES = ["mod.ts", "src/", "gen/mod.ts", "tests/", "tools/", "bench/"];
 
-const STEPS: readonly Step[] = [
+/** In order. Those in a list of their own run at the same time: they mostly wait. */
+const STEPS: readonly (Step | readonly Step[])[] = [
   command("format", ["fmt", "--check"]),
   command("lint", ["lint"]),
   command("types", ["check", "--quiet", ...SOURCES.filter((path) => existsSync(join(ROOT, path)))]),
@@ -291,7 +292,7 @@ const STEPS: readonly Step[] = [
   ...RUNTIMES.map((runtime) => suiteStep("unit", runtime, ["tests/unit", "tests/protocol", "tests/types"])),
   ...RUNTIMES.map((runtime) => suiteStep("model", runtime, ["tests/model"])),
   ...RUNTIMES.map((runtime) => suiteStep("runtime", runtime, ["tests/runtime"])),
-  ...RUNTIMES.map((runtime) =>
+  RUNTIMES.map((runtime) =>
     suiteStep("contract on the playground", runtime, [
       "tests/contract/playground_test.ts",
       "tests/contract/ports_test.ts",
@@ -318,36 +319,39 @@ function print(name: string, outcome: Outcome, ms: number): void {
   );
 }
 
+async function runStep(step: Step): Promise<Outcome> {
+  const start = Date.now();
+  console.log(`== ${step.name}`);
+  let outcome: Outcome;
+  try {
+    outcome = await step.run();
+  } catch (error) {
+    console.error(error);
+    outcome = { passed: 0, failed: 1, skipped: 0 };
+  }
+  print(step.name, outcome, Date.now() - start);
+  return outcome;
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     args: Deno.args,
     options: { only: { type: "string" }, list: { type: "boolean" } },
   });
   if (values.list === true) {
-    for (const step of STEPS) console.log(step.name);
+    for (const step of STEPS.flat()) console.log(step.name);
     return 0;
   }
   const only = values.only?.split(",").map((name) => name.trim());
-  const steps = only === undefined
-    ? STEPS
-    : STEPS.filter((step) => only.some((name) => step.name.startsWith(name)));
-  if (steps.length === 0) {
+  const groups = STEPS.map((group) => "name" in group ? [group] : group)
+    .map((group) => group.filter(({ name }) => only?.some((start) => name.startsWith(start)) ?? true));
+  if (groups.every((group) => group.length === 0)) {
     console.error(`Cannot run "${values.only}": no such step, see --list`);
     return 2;
   }
   const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
-  for (const step of steps) {
-    const start = Date.now();
-    console.log(`== ${step.name}`);
-    let outcome: Outcome;
-    try {
-      outcome = await step.run();
-    } catch (error) {
-      console.error(error);
-      outcome = { passed: 0, failed: 1, skipped: 0 };
-    }
-    print(step.name, outcome, Date.now() - start);
-    add(total, outcome);
+  for (const group of groups) {
+    await Promise.all(group.map(async (step) => add(total, await runStep(step))));
   }
   for (const [lack, count] of [...lacks].sort()) console.log(`skipped ${count}: some cluster lacks ${lack}`);
   console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
