@@ -12,7 +12,8 @@ import { strictnessSuite } from "./strictness_suite.ts";
 import { troubleSuite } from "./trouble_suite.ts";
 import { txnAnswersSuite } from "./txn_answers_suite.ts";
 import { txnLocksSuite } from "./txn_locks_suite.ts";
-import { txnReadsSuite } from "./txn_reads_suite.ts";
+import { txnOptionsSuite } from "./txn_options_suite.ts";
+import { txnGarbageSuite, txnReadsSuite } from "./txn_reads_suite.ts";
 import { txnReplicasSuite } from "./txn_replicas_suite.ts";
 import { txnStatementsSuite } from "./txn_statements_suite.ts";
 import { txnSuite } from "./txn_suite.ts";
@@ -39,7 +40,9 @@ const TXN_SUITES: readonly ((backend: Backend) => void)[] = [
   txnReadsSuite,
   txnReplicasSuite,
   txnLocksSuite,
+  txnOptionsSuite,
   txnStatementsSuite,
   txnTroubleSuite,
   txnAnswersSuite,
+  txnGarbageSuite,
 ];
