@@ -87,7 +87,8 @@ export function txnStatementsSuite(backend: Backend): void {
               const add = (count: bigint | undefined): void => counts.put("n", (count ?? 0n) + 1n);
               if (isStatement) await txn.statement(async () => add(await counts.get("n")), CURRENT);
               else add(await counts.getForUpdate("n"));
-            }, { mode: "pessimistic", fairLocking })
+              // In one phase not every store keeps who comes next from what is being committed.
+            }, { mode: "pessimistic", fairLocking, commit: "2pc" })
           )
         ),
       );
