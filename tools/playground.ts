@@ -144,14 +144,9 @@ async function optionsOf(values: Values): Promise<PlaygroundOptions> {
 function describe(cluster: Playground, isTls: boolean): string {
   const pd = cluster.pdAddresses;
   const [first = ""] = pd;
-  const isV2 = cluster.apiVersion === "v2";
   const url = `${isTls ? "https" : "http"}://${first}`;
   const version = { v1: "", v1ttl: 'apiVersion: "v1ttl"', v2: "apiVersion: 2" }[cluster.apiVersion];
   const connectOptions = [version, isTls ? "tls: { ca, cert, key }" : ""].filter((part) => part !== "");
-  const goOptions = [
-    isV2 ? ", rawkv.WithAPIVersion(kvrpcpb.APIVersion_V2)" : "",
-    isTls ? ", rawkv.WithSecurity(config.NewSecurity(ca, cert, key, nil))" : "",
-  ].join("");
   const lines = [
     `TiKV playground: ${cluster.stores().length} store(s), API ${cluster.apiVersion}, in memory only`,
     "",
@@ -164,13 +159,30 @@ function describe(cluster: Playground, isTls: boolean): string {
       connectOptions.length === 0 ? "" : `, { ${connectOptions.join(", ")} }`
     });`,
     "Go:",
-    `  client, err := rawkv.NewClientWithOpts(ctx, []string{${
-      pd.map((one) => `"${one}"`).join(", ")
-    }}${goOptions})`,
+    ...goLines(cluster, isTls).map((line) => `  ${line}`),
     "",
     "All data is gone when this process ends. Ctrl-C stops it.",
   ];
   return lines.join("\n");
+}
+
+/** How client-go connects: for transactions, for raw data, or both where that is open. */
+function goLines(cluster: Playground, isTls: boolean): string[] {
+  const isV2 = cluster.apiVersion === "v2";
+  const { mode } = cluster.connectOptions();
+  const pd = `[]string{${cluster.pdAddresses.map((one) => `"${one}"`).join(", ")}}`;
+  const rawOptions = [
+    isV2 ? ", rawkv.WithAPIVersion(kvrpcpb.APIVersion_V2)" : "",
+    isTls ? ", rawkv.WithSecurity(config.NewSecurity(ca, cert, key, nil))" : "",
+  ].join("");
+  // Its client of transactions takes certificates from the process's configuration.
+  const txnOptions = isV2 ? ", txnkv.WithAPIVersion(kvrpcpb.APIVersion_V2)" : "";
+  const lines: string[] = [];
+  if (mode !== "raw" && cluster.apiVersion !== "v1ttl") {
+    lines.push(`client, err := txnkv.NewClient(${pd}${txnOptions})`);
+  }
+  if (mode !== "txn") lines.push(`client, err := rawkv.NewClientWithOpts(ctx, ${pd}${rawOptions})`);
+  return lines;
 }
 
 /** Resolves with the name of the first signal that asks the process to stop. */
