@@ -58,7 +58,7 @@ class Run<P> {
     this.#startNext();
     await settled;
     // Ends the listeners that the parts' signals keep.
-    this.#stop.abort();
+    this.#stop.abort(DONE);
     if (this.#failure === undefined) return;
     // When time or patience ran out for all of them, a write of any part may have happened. A
     // failure of one part speaks for itself: that others were cut short says nothing about it.
@@ -104,3 +104,6 @@ class Run<P> {
     this.#startNext();
   }
 }
+
+// Made once: an error of its own each time would cost more than the rest of a small call.
+const DONE = new DOMException("All parts are done", "AbortError");

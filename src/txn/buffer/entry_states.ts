@@ -9,9 +9,9 @@ export const DELETED = -2;
 
 /** What is stored with a key, by number: where its value is, and its flags. In typed arrays. */
 export class EntryStates {
-  #addresses: Float64Array<ArrayBuffer> = new Float64Array(0);
-  #lengths: Int32Array<ArrayBuffer> = new Int32Array(0);
-  #flags: Uint16Array<ArrayBuffer> = new Uint16Array(0);
+  #addresses: Float64Array<ArrayBuffer> = NO_FLOAT64;
+  #lengths: Int32Array<ArrayBuffer> = NO_INT32;
+  #flags: Uint16Array<ArrayBuffer> = NO_UINT16;
 
   /** Bytes of the arrays. */
   get capacityBytes(): number {
@@ -85,3 +85,6 @@ export class EntryStates {
 }
 
 const FIRST_ENTRIES = 16;
+const NO_FLOAT64: Float64Array<ArrayBuffer> = new Float64Array(0);
+const NO_INT32: Int32Array<ArrayBuffer> = new Int32Array(0);
+const NO_UINT16: Uint16Array<ArrayBuffer> = new Uint16Array(0);

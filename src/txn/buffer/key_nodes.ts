@@ -40,14 +40,14 @@ export class KeyNodes {
   // Inner nodes ignore the key of their first child: everything smaller is below it.
   readonly #from: 0 | 1;
   #count = 0;
-  #numbers: Int32Array<ArrayBuffer> = new Int32Array(0);
-  #digests: Uint32Array<ArrayBuffer> = new Uint32Array(0);
+  #numbers: Int32Array<ArrayBuffer> = NO_INT32;
+  #digests: Uint32Array<ArrayBuffer> = NO_UINT32;
   // Leaves have neighbours instead of children.
-  #children: Int32Array<ArrayBuffer> = new Int32Array(0);
-  #sizes: Uint16Array<ArrayBuffer> = new Uint16Array(0);
-  #prefixes: Uint16Array<ArrayBuffer> = new Uint16Array(0);
-  #nexts: Int32Array<ArrayBuffer> = new Int32Array(0);
-  #previouses: Int32Array<ArrayBuffer> = new Int32Array(0);
+  #children: Int32Array<ArrayBuffer> = NO_INT32;
+  #sizes: Uint16Array<ArrayBuffer> = NO_UINT16;
+  #prefixes: Uint16Array<ArrayBuffer> = NO_UINT16;
+  #nexts: Int32Array<ArrayBuffer> = NO_INT32;
+  #previouses: Int32Array<ArrayBuffer> = NO_INT32;
 
   constructor(keys: NumberedKeys, firstSlot: 0 | 1) {
     this.#keys = keys;
@@ -257,3 +257,8 @@ function longer<T extends Int32Array | Uint32Array | Uint16Array>(old: T, empty:
   empty.set(old);
   return empty;
 }
+
+// What has no room yet needs none of its own: most buffers have few keys, and no inner nodes.
+const NO_INT32: Int32Array<ArrayBuffer> = new Int32Array(0);
+const NO_UINT32: Uint32Array<ArrayBuffer> = new Uint32Array(0);
+const NO_UINT16: Uint16Array<ArrayBuffer> = new Uint16Array(0);

@@ -95,7 +95,7 @@ class Beat {
   stop(): void {
     this.#timer?.cancel();
     this.#txn.session.closing.removeEventListener("abort", this.#onClosing);
-    this.#controller.abort();
+    this.#controller.abort(STOPPED);
   }
 
   #schedule(ms: number): void {
@@ -167,3 +167,4 @@ const AGAIN_MS = 1_000;
 const GIVE_UP_MS = 10 * BEAT_MS;
 /** client-go's `MaxTxnTTL`. */
 const MAX_TTL_MS = 3_600_000;
+const STOPPED = new DOMException("The transaction needs no more signs of life", "AbortError");
