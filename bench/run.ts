@@ -7,6 +7,7 @@ import { goProgram } from "../tools/go_program.ts";
 import { runtimeBinary, type RuntimeName } from "../tools/runtimes.ts";
 import { BenchProcess, startServer } from "./bench_process.ts";
 import type { Phase, Result } from "./load.ts";
+import { runBuffers } from "./buffer_run.ts";
 import { table } from "./table.ts";
 
 const { values: options } = parseArgs({
@@ -15,6 +16,7 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     full: { type: "boolean", default: false },
     txn: { type: "boolean", default: false },
+    buffer: { type: "boolean", default: false },
     runtimes: { type: "string", default: "deno,bun,node" },
     operations: { type: "string" },
     callers: { type: "string" },
@@ -77,6 +79,10 @@ if (go.state === "absent") {
     `Cannot run the benchmark: ${go.reason}, and both the server and the reference are Go programs`,
   );
   Deno.exit(1);
+}
+if (options.buffer) {
+  await runBuffers(go.path, options.runtimes.split(",") as RuntimeName[]);
+  Deno.exit(0);
 }
 const server = options.pd !== undefined
   ? undefined

@@ -66,7 +66,8 @@ function grouped<T>(items: readonly T[], name: (item: T) => string): Map<string,
   return groups;
 }
 
-function aligned(rows: readonly (readonly string[])[]): string {
+/** Rows as a Markdown table; the first one is the head. */
+export function aligned(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   const line = (row: readonly string[]): string =>
     `| ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(" | ")} |`;
