@@ -46,7 +46,7 @@ const BESIDE: Readonly<Record<string, readonly RegExp[]>> = {
     /^errors\.ts$/,
     /^types\.ts$/,
     /^rpc\/(server|memory|transport|grpc_\w+)\.ts$/,
-    /^rpc\/http2\/(server|tls)\.ts$/,
+    /^rpc\/http2\/(server|status_server|tls)\.ts$/,
     /^testing\//,
   ],
 };

@@ -37,6 +37,8 @@ export interface StoreState {
   readonly id: bigint;
   /** `host:port` as PD advertises it. */
   address: string;
+  /** The same of what it tells over HTTP; empty where it does not. */
+  readonly statusAddress: string;
   /** Whether it takes connections. */
   isRunning: boolean;
   /** `removed` is what the protocol calls a tombstone. */
@@ -192,10 +194,14 @@ export class Cluster {
     this.#frozenRegions = isFrozen ? this.regions.all() : undefined;
   }
 
-  addStore(id: bigint, address: string): void {
+  addStore(
+    id: bigint,
+    { address, statusAddress }: Pick<StoreState, "address" | "statusAddress">,
+  ): void {
     this.stores.set(id, {
       id,
       address,
+      statusAddress,
       isRunning: true,
       nodeState: "serving",
       isFull: false,

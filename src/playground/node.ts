@@ -16,17 +16,26 @@ export interface Sites {
 export class Node {
   readonly #sites: Sites;
   readonly #service: Service;
+  readonly #pages: ((path: string) => unknown) | undefined;
   #address = "";
+  #statusAddress = "";
   #listeners: Listener[] = [];
 
-  constructor(sites: Sites, service: Service) {
+  /** @param pages what it tells over plain HTTP, on a port of its own */
+  constructor(sites: Sites, service: Service, pages?: (path: string) => unknown) {
     this.#sites = sites;
     this.#service = service;
+    this.#pages = pages;
   }
 
   /** `host:port` as advertised; empty before the first start. */
   get address(): string {
     return this.#address;
+  }
+
+  /** `host:port` of its pages as advertised; empty without ports, and with TLS, which they do not speak. */
+  get statusAddress(): string {
+    return this.#statusAddress;
   }
 
   get isRunning(): boolean {
@@ -61,8 +70,18 @@ export class Node {
       });
       this.#listeners.push(listener);
       this.#address = advertised(listener.address, ports.advertiseHost);
+      await this.#startStatus(ports);
     }
     this.#listeners.push(network.listen(this.#address, this.#service));
+  }
+
+  async #startStatus(ports: PlaygroundPorts): Promise<void> {
+    if (this.#pages === undefined || ports.tls !== undefined) return;
+    const { listenStatus } = await import("../rpc/http2/status_server.ts");
+    const port = this.#statusAddress === "" ? 0 : portOf(this.#statusAddress);
+    const listener = await listenStatus(this.#pages, { host: ports.host ?? "127.0.0.1", port });
+    this.#listeners.push(listener);
+    this.#statusAddress = advertised(listener.address, ports.advertiseHost);
   }
 
   /** Serves again where it did before. */

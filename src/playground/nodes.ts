@@ -42,11 +42,12 @@ export class Nodes {
 
   /** Starts a new store. */
   async startStore(id: bigint): Promise<void> {
-    const node: Node = new Node(this.#sites, storeService(this.#cluster, id, () => node.cut()));
+    const service = storeService(this.#cluster, id, () => node.cut());
+    const node: Node = new Node(this.#sites, service, (path) => storePage(this.#cluster, path));
     const port = nth(this.#sites.ports?.storePort, this.#stores.size);
     this.#stores.set(id, node);
     await node.start(`store-${id}.playground:20160`, port);
-    this.#cluster.addStore(id, node.address);
+    this.#cluster.addStore(id, node);
   }
 
   /** Moves a store to an address where none was before, and returns it. */
@@ -80,6 +81,20 @@ export class Nodes {
   async stopAll(): Promise<void> {
     await Promise.all([...this.#members, ...this.#stores.values()].map((node) => node.stop()));
   }
+}
+
+/** What a store tells over HTTP: the part of its configuration that decides how clients talk to it. */
+function storePage({ rules, limits }: Cluster, path: string): unknown {
+  if (path === "/status") return {};
+  if (path !== "/config") return undefined;
+  return {
+    storage: {
+      "api-version": rules.version === "v2" ? 2 : 1,
+      "enable-ttl": rules.version !== "v1",
+      "max-key-size": limits.maxKeyBytes,
+    },
+    raftstore: { "raft-entry-max-size": `${limits.maxEntryBytes}B` },
+  };
 }
 
 /** The port of the n-th process, when the first has a fixed one. */

@@ -212,6 +212,7 @@ function storeMessage(store: StoreState): MessageInitShape<typeof StoreSchema> {
     id: store.id,
     address: store.address,
     peerAddress: store.address,
+    statusAddress: store.statusAddress,
     ...states[store.nodeState],
     version: SHOWN_VERSION,
     labels: [...store.labels].map(([key, value]) => ({ key, value })),

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { PD } from "../../gen/pdpb_pb.ts";
 import { Tikv } from "../../gen/tikvpb_pb.ts";
+import { Pd } from "../../src/pd/mod.ts";
 import { Playground } from "../../src/playground/mod.ts";
 import { createHttp2Transport } from "../../src/rpc/http2/transport.ts";
 import type { TlsOptions } from "../../src/rpc/http2/tls.ts";
@@ -150,4 +151,20 @@ test("the command refuses a port in use with exit code 1, and mistakes with exit
     const { code, stderr } = await command(args);
     assert.deepEqual([code, message.test(stderr)], [2, true], stderr);
   }
+});
+
+test("stores on ports tell their configuration over HTTP, as long as they run", async () => {
+  await using cluster = await Playground.start({ stores: 2, apiVersion: "v2", ports: {} });
+  await using pd = await Pd.connect(cluster.pdAddresses);
+  const [first] = await pd.stores();
+  assert.ok(first !== undefined);
+  const url = `http://${first.statusAddress}`;
+  const config = await (await fetch(`${url}/config`)).json();
+  assert.deepEqual(config.storage, { "api-version": 2, "enable-ttl": true, "max-key-size": 8192 });
+  const unknown = await fetch(`${url}/nothing`);
+  assert.deepEqual([unknown.status, await unknown.text()], [404, ""]);
+  await cluster.stopStore(first.id);
+  await assert.rejects(fetch(`${url}/status`));
+  await cluster.startStore(first.id);
+  assert.deepEqual(await (await fetch(`${url}/status`)).json(), {});
 });
