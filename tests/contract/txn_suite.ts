@@ -222,11 +222,17 @@ export function txnSuite(backend: Backend): void {
         await write(scene, { n: "0" });
         let runs = 0;
         const others = [scene.client, await scene.connect(), await scene.connect()];
+        // All have read the same before the first of them writes, so that they meet in any case.
+        const toMeet = new Set(others);
+        const { promise: haveMet, resolve: meet } = Promise.withResolvers<void>();
         const add = (client: typeof scene.client): Promise<string> =>
           client.transaction(async (txn) => {
             runs++;
             const view = txn.sub(scene.prefix);
             const next = String(Number(text(await view.get("n"))) + 1);
+            toMeet.delete(client);
+            if (toMeet.size === 0) meet();
+            await haveMet;
             view.put("n", next);
             return next;
           }, { commit, maxAttempts: 1_000 });

@@ -377,7 +377,8 @@ async function transferMoney(scene: Scene, commit: "2pc" | "auto"): Promise<void
   const transfer = async (worker: number): Promise<void> => {
     const client = await scene.connect();
     const mode = worker % 2 === 0 ? "optimistic" : "pessimistic";
-    for (let round = 0; round < 6; round++) {
+    // On until somebody was in somebody's way.
+    for (let round = 0; round < 6 || (runs === transfers && round < 200); round++) {
       const [from = "", to = ""] = [accounts[(worker + round) % 6], accounts[(worker * 2 + round + 1) % 6]];
       if (from === to) continue;
       transfers++;
