@@ -109,6 +109,7 @@ export type {
   CommitPath,
   CommitResult,
   CommitWaitOptions,
+  ContextOptions,
   InsertOptions,
   IsolationLevel,
   LockOptions,

@@ -7,7 +7,7 @@ import { nameOf } from "./bytes/utf8.ts";
 import type { ApiVersion, ClientOptions } from "./client_options.ts";
 import { assemble, type ClientParts } from "./client/parts.ts";
 import { checkHealth, type Health, loadRegions, type WarmUp, type WarmUpOptions } from "./client/health.ts";
-import { checkMethods, checkNames, checkSignal } from "./options.ts";
+import { CALL_NAMES, checkMethods, checkNames, checkSignal } from "./options.ts";
 import type { Pd } from "./pd/pd_client.ts";
 import { createPlan, type PlanStart } from "./plan/plan.ts";
 import { narrowDefaults, type Session } from "./plan/session.ts";
@@ -349,4 +349,3 @@ function targetOf(pd: string | readonly string[] | EmbeddedCluster): Target {
 
 const API_VERSIONS = { v1: 1, v1ttl: "v1ttl", v2: 2 } as const satisfies Record<string, ApiVersion>;
 const TXN_COMMANDS: readonly string[] = ["Kv", "KV", "Mvcc", "Coprocessor"];
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);

@@ -3,6 +3,10 @@
 // `RangeError`; the message names the option, what it was and what it may be.
 
 import { nameOf } from "./bytes/utf8.ts";
+import type { CallOptions } from "./types.ts";
+
+/** The options that every call has. */
+export const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 
 /** The bounds of a number, both allowed. */
 export interface NumberRule {
@@ -23,6 +27,20 @@ export function checkNames(what: string, options: object, known: ReadonlySet<str
     const hint = nearest === undefined ? "" : `, did you mean "${nearest}"`;
     throw new TypeError(`Cannot use ${what}: unknown option "${name}"${hint}`);
   }
+}
+
+/** Refuses options of a call that are not known; without `known`, all but those that every call has. */
+export function checkCallOptions(
+  options: object | undefined,
+  known: ReadonlySet<string> = CALL_NAMES,
+): void {
+  if (options !== undefined) checkNames("the options of the call", options, known);
+}
+
+/** Checks what ends a call at once, and not first when the call begins. */
+export function checkCallEnd({ signal, timeoutMs }: CallOptions): void {
+  checkSignal(signal);
+  if (timeoutMs !== undefined) checkTimeout("timeoutMs", timeoutMs);
 }
 
 /** What a table has for the value, which has to be one of its names. */
@@ -85,6 +103,12 @@ export function checkLabels(name: string, labels: unknown): ReadonlyMap<string, 
     throw new TypeError(`Cannot use ${nameOf(value)} as "${name}.${key}": expected a string`);
   }
   return new Map(entries as [string, string][]);
+}
+
+/** Refuses what is not a text; absent is allowed. */
+export function checkText(name: string, value: string | undefined): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
 }
 
 /** Refuses what is not a function; absent is allowed. */

@@ -2,7 +2,7 @@
 
 import { type KeyRange, type RangeInput, toRange } from "../bytes/key_range.ts";
 import type { ClientParts } from "./parts.ts";
-import { checkNames } from "../options.ts";
+import { CALL_NAMES, checkCallOptions } from "../options.ts";
 import { runOperation } from "../plan/session.ts";
 import { shardRange } from "../plan/shard.ts";
 import type { CallOptions, StoreId } from "../types.ts";
@@ -70,7 +70,7 @@ export async function checkHealth(
   parts: ClientParts,
   { options, defaults }: Call<CallOptions>,
 ): Promise<Health> {
-  if (options !== undefined) checkNames("the options of the call", options, CALL_NAMES);
+  checkCallOptions(options);
   const { probe } = parts;
   const session = parts.anySession();
   const pd = parts.pd();
@@ -110,7 +110,7 @@ export async function loadRegions(
   parts: ClientParts,
   { options, defaults }: Call<WarmUpOptions>,
 ): Promise<WarmUp> {
-  if (options !== undefined) checkNames("the options of the call", options, WARM_UP_NAMES);
+  checkCallOptions(options, WARM_UP_NAMES);
   const ranges = Array.from(options?.ranges ?? [{}], (range) => toRange(range));
   const { probe } = parts;
   const session = parts.anySession();
@@ -137,5 +137,4 @@ export async function loadRegions(
   });
 }
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const WARM_UP_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "ranges"]);

@@ -7,7 +7,7 @@ import { type KeyRange, type RangeInput, toRange } from "../bytes/key_range.ts";
 import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
 import { type ApiKeyCodec, v1Codec } from "../codec/keyspace.ts";
 import { TikvError } from "../errors.ts";
-import { checkNames, checkNumber, checkSignal, checkTimeout } from "../options.ts";
+import { checkCallEnd, checkCallOptions, checkNumber } from "../options.ts";
 import { transportOfSettings } from "../rpc/http2/settings_transport.ts";
 import type { CallOptions, RegionId, StoreId, Timestamp } from "../types.ts";
 import type { PdClusterInfo, SnapshotBound } from "./cluster_state.ts";
@@ -247,7 +247,7 @@ export class Pd {
    */
   regions(range: RangeInput, options: PdRegionsOptions = {}): AsyncIterable<PdRegion> {
     const { pageSize = DEFAULT_PAGE, ...page } = options;
-    checkCall(page, CALL_NAMES);
+    checkCall(page);
     checkNumber("pageSize", pageSize, { min: 1, max: 0x7fff_ffff, isWhole: true });
     return this.#pages(toRange(range), pageSize, page);
   }
@@ -344,7 +344,7 @@ export class Pd {
   }
 
   async #run<T>(name: string, options: CallOptions, work: (call: PdOperationCall) => Promise<T>): Promise<T> {
-    checkCall(options, CALL_NAMES);
+    checkCall(options);
     const { settings, link } = this.#core;
     const { environment } = settings;
     const deadline = Deadline.after(
@@ -362,10 +362,9 @@ export class Pd {
   }
 }
 
-function checkCall(options: CallOptions, names: ReadonlySet<string>): void {
-  checkNames("the options of the call", options, names);
-  if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
-  checkSignal(options.signal);
+function checkCall(options: CallOptions): void {
+  checkCallOptions(options);
+  checkCallEnd(options);
 }
 
 function checkId<T extends bigint>(name: string, value: T): T {
@@ -378,5 +377,4 @@ function checkId<T extends bigint>(name: string, value: T): T {
   return value;
 }
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["timeoutMs", "signal"]);
 const DEFAULT_PAGE = 256;

@@ -4,7 +4,7 @@ import { KeySet } from "../bytes/key_map.ts";
 import { type KeyRange, type RangeInput, toRange } from "../bytes/key_range.ts";
 import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
 import { TikvError } from "../errors.ts";
-import { checkNames, checkNumber } from "../options.ts";
+import { checkCallOptions, checkNumber } from "../options.ts";
 import type { Operation } from "../async/operation.ts";
 import { STALE } from "../region/send.ts";
 import type { Region } from "../region/region.ts";
@@ -155,7 +155,7 @@ class PlanBuilder<O, A> implements Plan<O, A> {
   }
 
   async run(options?: CallOptions): Promise<A> {
-    if (options !== undefined) checkNames("the options of the call", options, CALL_NAMES);
+    checkCallOptions(options);
     const { session, defaults } = this.#context;
     const { command, target } = this.#what;
     const { isRetried, merge, parts } = this.#options;
@@ -234,6 +234,5 @@ function storesTarget<I, O>({ stores }: PlanContext, request: StoreRequest<I, O>
   };
 }
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 // As raw batches are cut; a plan for other sizes cuts its keys itself.
 const KEYS_PER_REQUEST = 512;

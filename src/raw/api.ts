@@ -14,9 +14,10 @@ import type {
   ValueOut,
   ViewCodecs,
 } from "../codec/coding.ts";
+import type { ScanOptions } from "../plan/scan_options.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
-import type { BatchScanOptions, PutOptions, ScanOptions } from "./options.ts";
+import type { BatchScanOptions, PutOptions } from "./options.ts";
 import type { RawChecksum } from "./range.ts";
 import type { ViewOptions } from "./scope.ts";
 

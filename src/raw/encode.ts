@@ -7,7 +7,8 @@ import { checkNames } from "../options.ts";
 import type { PutEntry } from "./api.ts";
 import type { BatchEntry } from "./batch.ts";
 import { checkTtl } from "./options.ts";
-import { assertEntrySize, assertKeySize, type RawScope } from "./scope.ts";
+import { assertKeySize } from "../plan/key_size.ts";
+import { assertEntrySize, type RawScope } from "./scope.ts";
 
 /** Encodes what the callers of one view pass in. */
 export class ViewEncoder<K extends KeyCodec<unknown>, V extends Codec<unknown>> {
@@ -21,7 +22,7 @@ export class ViewEncoder<K extends KeyCodec<unknown>, V extends Codec<unknown>> 
 
   key(key: KeyIn<K>): Uint8Array {
     const encoded = this.#coding.encodeKey(key);
-    assertKeySize(this.#scope, encoded);
+    assertKeySize(this.#scope.session.settings, encoded);
     return encoded;
   }
 

@@ -47,7 +47,8 @@ export type {
   ValueOut,
   ViewCodecs,
 } from "../codec/coding.ts";
-export type { BatchScanOptions, PutOptions, ScanOptions } from "./options.ts";
+export type { BatchScanOptions, PutOptions } from "./options.ts";
 export type { RawChecksum } from "./range.ts";
 export type { ViewOptions } from "./scope.ts";
+export type { ScanOptions } from "../plan/scan_options.ts";
 export type { ScanResult } from "../plan/scan_result.ts";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { checkBoolean, checkNames, checkNumber, checkSignal, checkTimeout } from "../options.ts";
+import { CALL_NAMES, checkBoolean, checkCallOptions, checkNames, checkNumber } from "../options.ts";
+import { PAGE_RULE } from "../plan/scan_options.ts";
 import type { CallOptions } from "../types.ts";
 
 /** Options of a call that writes values. */
@@ -12,28 +13,6 @@ export interface PutOptions extends CallOptions {
    * @default {0} as in every TiKV client
    */
   readonly ttlSeconds?: number | undefined;
-}
-
-/** Options of a scan. */
-export interface ScanOptions extends CallOptions {
-  /**
-   * Entries in all.
-   *
-   * @default {Infinity} the loop that reads them ends the scan
-   */
-  readonly limit?: number | undefined;
-  /**
-   * From the end of the range to its start. The range itself is written the same way.
-   *
-   * @default {false}
-   */
-  readonly reverse?: boolean | undefined;
-  /**
-   * Entries of one request, and so of one page.
-   *
-   * @default {undefined} found by itself: about `scanPageBytes` a page
-   */
-  readonly batchSize?: number | undefined;
 }
 
 /** Options of a scan of several ranges. */
@@ -48,11 +27,6 @@ export interface BatchScanOptions extends CallOptions {
   readonly reverse?: boolean | undefined;
 }
 
-/** Refuses call options that are not known. */
-export function checkCallOptions(options: CallOptions | undefined): void {
-  if (options !== undefined) checkNames("the options of the call", options, CALL_NAMES);
-}
-
 /** The TTL of a write as it is sent: 0 for never. */
 export function checkTtl(ttlSeconds: number | undefined): bigint {
   if (ttlSeconds === undefined || ttlSeconds === Infinity) return 0n;
@@ -62,28 +36,8 @@ export function checkTtl(ttlSeconds: number | undefined): bigint {
 /** The options of a put, checked. */
 export function checkPutOptions(options: PutOptions | undefined): bigint {
   if (options === undefined) return 0n;
-  checkNames("the options of the call", options, PUT_NAMES);
+  checkCallOptions(options, PUT_NAMES);
   return checkTtl(options.ttlSeconds);
-}
-
-/** The options of a scan, checked and completed. */
-export function checkScanOptions(options: ScanOptions | undefined): {
-  readonly limit: number;
-  readonly isReverse: boolean;
-  readonly batchSize: number | undefined;
-} {
-  if (options !== undefined) {
-    checkNames("the options of the scan", options, SCAN_NAMES);
-    // At once, and not first when the scan is read.
-    checkSignal(options.signal);
-    if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
-  }
-  const { limit = Infinity, reverse = false, batchSize } = options ?? {};
-  return {
-    limit: limit === Infinity ? limit : checkNumber("limit", limit, COUNT_RULE),
-    isReverse: checkBoolean("reverse", reverse),
-    batchSize: batchSize === undefined ? undefined : checkNumber("batchSize", batchSize, PAGE_RULE),
-  };
 }
 
 /** The options of a scan of several ranges, checked and completed. */
@@ -98,11 +52,6 @@ export function checkBatchScanOptions(
 }
 
 const TTL_RULE = { min: 0, max: Number.MAX_SAFE_INTEGER, isWhole: true };
-const COUNT_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
-// The wire has 32 bits for it.
-const PAGE_RULE = { min: 1, max: 0xffff_ffff, isWhole: true };
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const PUT_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "ttlSeconds"]);
-const SCAN_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "limit", "reverse", "batchSize"]);
 const BATCH_SCAN_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "eachLimit", "reverse"]);

@@ -13,12 +13,12 @@ import {
   type ValueIn,
   type ViewCodecs,
 } from "../codec/coding.ts";
-import { checkNames } from "../options.ts";
+import { checkCallOptions, checkNames } from "../options.ts";
 import type { Session } from "../plan/session.ts";
 import type { CallOptions } from "../types.ts";
 import type { AtomicRaw, CoprocessorReply, CoprocessorRequest, Raw, Swap, SwapResult } from "./api.ts";
 import { ViewEncoder } from "./encode.ts";
-import { checkCallOptions, checkPutOptions, checkTtl, type PutOptions } from "./options.ts";
+import { checkPutOptions, checkTtl, type PutOptions } from "./options.ts";
 import { swapValue } from "./point.ts";
 import { askPlugin } from "./range.ts";
 import { narrowScope, type RawScope, rootScope, runCall, type ViewOptions } from "./scope.ts";

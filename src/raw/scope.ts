@@ -5,6 +5,7 @@ import { shortKey } from "../bytes/hex.ts";
 import { nameOf } from "../bytes/utf8.ts";
 import { TikvError } from "../errors.ts";
 import { checkNames } from "../options.ts";
+import { assertKeySize } from "../plan/key_size.ts";
 import { narrowDefaults, runOperation, type Session } from "../plan/session.ts";
 import type { CallOptions } from "../types.ts";
 
@@ -60,22 +61,11 @@ export function runCall<T>(
   return runOperation(session, { name, options, defaults }, work);
 }
 
-/** Refuses a key that no store takes. */
-export function assertKeySize({ session }: RawScope, key: Uint8Array): void {
-  const { settings } = session;
-  const limit = settings.maxKeyBytes - (settings.apiVersion === "v2" ? KEYSPACE_PREFIX_BYTES : 0);
-  if (key.length <= limit) return;
-  const shown = shortKey(key, settings.revealKeys);
-  throw new TikvError(
-    "too-large",
-    `Cannot use key ${shown}: it has ${key.length} bytes, the limit is ${limit} ("maxKeyBytes")`,
-  );
-}
-
 /** Refuses an entry that no store takes. */
 export function assertEntrySize(scope: RawScope, key: Uint8Array, value: Uint8Array): void {
-  assertKeySize(scope, key);
-  const { maxEntryBytes, revealKeys } = scope.session.settings;
+  const { settings } = scope.session;
+  assertKeySize(settings, key);
+  const { maxEntryBytes, revealKeys } = settings;
   const size = key.length + value.length;
   if (size <= maxEntryBytes) return;
   const shown = shortKey(key, revealKeys);
@@ -87,5 +77,3 @@ export function assertEntrySize(scope: RawScope, key: Uint8Array, value: Uint8Ar
 
 const DEFAULT_FAMILY = "default";
 const VIEW_NAMES: ReadonlySet<string> = new Set(["timeoutMs", "signal", "columnFamily"]);
-// API version 2: a byte for the mode and three for the keyspace.
-const KEYSPACE_PREFIX_BYTES = 4;

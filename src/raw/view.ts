@@ -12,19 +12,13 @@ import {
   type ValueOut,
 } from "../codec/coding.ts";
 import { TikvError } from "../errors.ts";
+import { checkCallOptions } from "../options.ts";
+import { checkScanOptions, type ScanOptions } from "../plan/scan_options.ts";
 import { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
 import type { PrefixIn, PutEntry, RawView } from "./api.ts";
 import { deleteKeys, getValues, putValues } from "./batch.ts";
-import {
-  type BatchScanOptions,
-  checkBatchScanOptions,
-  checkCallOptions,
-  checkPutOptions,
-  checkScanOptions,
-  type PutOptions,
-  type ScanOptions,
-} from "./options.ts";
+import { type BatchScanOptions, checkBatchScanOptions, checkPutOptions, type PutOptions } from "./options.ts";
 import { deleteKey, getTtl, getValue, putValue } from "./point.ts";
 import { checksumOf, deleteRange, type RawChecksum } from "./range.ts";
 import { type RawScanSpec, scanRange, scanRanges } from "./scan.ts";

@@ -3,7 +3,7 @@
 import type { Operation } from "../async/operation.ts";
 import { runOperation } from "../plan/session.ts";
 import { checkNumber } from "../options.ts";
-import type { CallOptions, Timestamp } from "../types.ts";
+import type { CallOptions } from "../types.ts";
 import type { WriteFate } from "../errors.ts";
 import { BEGIN_NAMES, type BeginOptions, checkBeginOptions, type TxnSettings } from "./begin_options.ts";
 import type { TxnIdentity } from "./commit/committer_run.ts";
@@ -11,6 +11,7 @@ import { MinCommitTs } from "./commit/min_commit_ts.ts";
 import { measured, measuredLocks, measuredSession } from "./measured.ts";
 import { runTransaction } from "./run.ts";
 import { transactionReads } from "./snapshot/snapshot_options.ts";
+import { fateOf } from "./locks/txn_status.ts";
 import { type SnapshotParts, SnapshotReads } from "./snapshot/snapshot_reads.ts";
 import { faceOf } from "./transaction.ts";
 import type { Transaction } from "./transaction_api.ts";
@@ -144,12 +145,11 @@ export class Transactions {
   ): Promise<WriteFate> {
     const { session, locks } = this.#parts;
     const start = { name: "resolve", options, defaults: { timeoutMs: this.#defaults.timeoutMs } };
-    return await runOperation(session, start, async (operation) => {
-      const end = await locks.endOf({ ...txn, isGivenUp: true }, operation);
-      return end.state === "committed"
-        ? { state: "committed", commitTs: end.commitTs as Timestamp }
-        : { state: "rolled-back" };
-    });
+    return await runOperation(
+      session,
+      start,
+      async (operation) => fateOf(await locks.endOf({ ...txn, isGivenUp: true }, operation)),
+    );
   }
 }
 

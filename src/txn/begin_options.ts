@@ -4,20 +4,19 @@ import { AssertionLevel } from "../../gen/kvrpcpb_pb.ts";
 import { nameOf } from "../bytes/utf8.ts";
 import {
   checkBoolean,
+  checkCallEnd,
   checkFunction,
   checkNames,
   checkNumber,
   checkOneOf,
-  checkSignal,
-  checkTimeout,
 } from "../options.ts";
-import type { ContextFields, ResourceTagger } from "../rpc/context.ts";
+import type { ContextFields } from "../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
 import type { BufferLimits } from "./buffer/buffer_limits.ts";
 import type { BackgroundTask } from "./commit/committer_background.ts";
+import { commonFields, type ContextOptions, usedFields } from "./context_options.ts";
 import { TransactionDetails } from "./transaction_details.ts";
 import { FIRST_RESERVED_TS } from "./locks/lock_calls.ts";
-import { checkResourceTag, checkText, PRIORITIES } from "./snapshot/snapshot_options.ts";
 import type { CommitLag, CommitPath, CommitWait } from "./commit/committer_run.ts";
 import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "./snapshot/read_route.ts";
 
@@ -64,7 +63,7 @@ export interface CommitWaitOptions {
 }
 
 /** Options of a transaction. */
-export interface BeginOptions extends CallOptions, ReplicaReadOptions {
+export interface BeginOptions extends CallOptions, ReplicaReadOptions, ContextOptions {
   /**
    * `optimistic`: conflicts are found at the commit. `pessimistic`: keys are locked before, and who
    * comes second waits.
@@ -130,12 +129,6 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
    */
   readonly assertions?: "off" | "fast" | "strict" | undefined;
   /**
-   * Which requests of a busy store come first.
-   *
-   * @default {"normal"}
-   */
-  readonly priority?: "low" | "normal" | "high" | undefined;
-  /**
    * Whether it is written to disks that are almost, or already, full.
    *
    * @default {"refuse"}
@@ -147,12 +140,6 @@ export interface BeginOptions extends CallOptions, ReplicaReadOptions {
    * @default {false}
    */
   readonly syncLog?: boolean | undefined;
-  /** The resource group that pays for it. */
-  readonly resourceGroup?: string | undefined;
-  /** A tag that stores count its load under, or a function that makes one for each request. */
-  readonly resourceGroupTag?: Uint8Array | ResourceTagger | undefined;
-  /** What it is for, in the statistics of stores. */
-  readonly requestSource?: string | undefined;
   /** A mark that change feeds show. */
   readonly txnSource?: bigint | undefined;
   /**
@@ -224,8 +211,7 @@ export function checkBeginOptions(
   known: ReadonlySet<string> = BEGIN_NAMES,
 ): TxnSettings {
   checkNames("the options of the transaction", options, known);
-  checkSignal(options.signal);
-  if (options.timeoutMs !== undefined) checkTimeout("timeoutMs", options.timeoutMs);
+  checkCallEnd(options);
   for (const name of FUNCTIONS) checkFunction(name, options[name]);
   if (options.details !== undefined && !(options.details instanceof TransactionDetails)) {
     throw new TypeError(`Cannot use ${nameOf(options.details)} as "details": expected TransactionDetails`);
@@ -269,24 +255,15 @@ function contextsOf(options: BeginOptions): Pick<TxnSettings, "context" | "write
     }
   }
   const fields: ContextFields = {
-    priority: checkOneOf("priority", options.priority ?? "normal", PRIORITIES),
+    ...commonFields(options),
     syncLog: checkBoolean("syncLog", options.syncLog ?? false),
-    resourceGroup: checkText("resourceGroup", options.resourceGroup),
-    resourceGroupTag: checkResourceTag(options.resourceGroupTag),
-    requestSource: checkText("requestSource", options.requestSource),
   };
   const ofWrites: ContextFields = {
     ...fields,
     diskFullOpt: checkOneOf("onFullDisk", options.onFullDisk ?? "refuse", DISK_FULL),
     txnSource,
   };
-  return { context: usedOf(fields), writeContext: usedOf(ofWrites) };
-}
-
-/** The usual context of a peer is encoded once for all requests that add nothing to it. */
-function usedOf(fields: ContextFields): ContextFields | undefined {
-  const isUsed = Object.values(fields).some((value) => value !== undefined && value !== 0 && value !== false);
-  return isUsed ? fields : undefined;
+  return { context: usedFields(fields), writeContext: usedFields(ofWrites) };
 }
 
 /** Checks and completes what the commit has to wait for. */

@@ -4,11 +4,12 @@ import { type LockInfo, LockInfoSchema } from "../../gen/kvrpcpb_pb.ts";
 import { isMessage } from "@bufbuild/protobuf";
 import type { WriteFate } from "../errors.ts";
 import { type KeyInput, nameOf, toBytes } from "../bytes/utf8.ts";
-import { checkBoolean, checkNames } from "../options.ts";
+import { CALL_NAMES, checkBoolean, checkCallOptions, checkText } from "../options.ts";
 import { runOperation } from "../plan/session.ts";
 import type { CallOptions, Timestamp } from "../types.ts";
+import { fateOf } from "./locks/txn_status.ts";
 import type { ResolvingLock } from "./locks/lock_registry.ts";
-import { checkReadTs, checkText } from "./snapshot/snapshot_options.ts";
+import { checkReadTs } from "./snapshot/snapshot_options.ts";
 import type { SnapshotParts } from "./snapshot/snapshot_reads.ts";
 
 /** Options of {@linkcode Locks.resolve}. */
@@ -89,22 +90,22 @@ export function createLocks({ session, locks }: SnapshotParts, defaults: CallOpt
     waiting: () => locks.waits.list(),
 
     async endOf({ startTs, primary }, options): Promise<WriteFate> {
-      if (options !== undefined) checkNames("the options of the call", options, CALL_NAMES);
+      checkCallOptions(options);
       const checked = checkReadTs(startTs);
       if (checked === undefined) {
         throw new TypeError(`Cannot use undefined as "startTs": expected a timestamp`);
       }
       const txn = { startTs: checked, primary: toBytes(primary) };
-      return await runOperation(session, { name: "locks.endOf", options, defaults }, async (operation) => {
-        const end = await locks.endOf(txn, operation);
-        return end.state === "committed"
-          ? { state: "committed", commitTs: end.commitTs as Timestamp }
-          : { state: "rolled-back" };
-      });
+      const start = { name: "locks.endOf", options, defaults };
+      return await runOperation(
+        session,
+        start,
+        async (operation) => fateOf(await locks.endOf(txn, operation)),
+      );
     },
 
     async resolve(found, options = {}): Promise<ResolvedLocks> {
-      checkNames("the options of the call", options, RESOLVE_NAMES);
+      checkCallOptions(options, RESOLVE_NAMES);
       const { readTs, onlyThese, requestSource, ...call } = options;
       const callerTs = checkReadTs(readTs);
       const source = checkText("requestSource", requestSource);
@@ -137,5 +138,4 @@ function checkLock(lock: unknown): LockInfo {
   throw new TypeError(`Cannot resolve ${nameOf(lock)}: expected a lock as stores tell of it`);
 }
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const RESOLVE_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "readTs", "onlyThese", "requestSource"]);

@@ -28,6 +28,7 @@
 export type { TransactionOptions } from "./begin.ts";
 export type { BeginOptions, CommitInfo, CommitWaitOptions, PlannedWrite } from "./begin_options.ts";
 export type { BackgroundTask } from "./commit/committer_background.ts";
+export type { ContextOptions } from "./context_options.ts";
 export type { CommitLag, CommitPath } from "./commit/committer_run.ts";
 export type { Locks, ResolvedLocks, ResolveLocksOptions } from "./client_locks.ts";
 export type { ResolvingLock } from "./locks/lock_registry.ts";

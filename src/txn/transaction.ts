@@ -17,7 +17,8 @@ import {
   type ValueOut,
   type ViewCodecs,
 } from "../codec/coding.ts";
-import { checkBoolean, checkNames, checkNumber } from "../options.ts";
+import { CALL_NAMES, checkBoolean, checkCallOptions, checkNames, checkNumber } from "../options.ts";
+import { assertKeySize } from "../plan/key_size.ts";
 import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry, Timestamp } from "../types.ts";
 import { checkCommitWait } from "./begin_options.ts";
@@ -34,7 +35,7 @@ import type {
 } from "./transaction_api.ts";
 import type { CommitResult, TransactionCore } from "./transaction_core.ts";
 import { lockKeys, type LockRequest } from "./transaction_locks.ts";
-import { assertKey, assertKeySize, deleteKey, insertKey, putKey } from "./transaction_writes.ts";
+import { assertKey, deleteKey, insertKey, putKey } from "./transaction_writes.ts";
 import { TransactionReader } from "./transaction_reader.ts";
 
 /** The transaction as its user sees it: all keys, as bytes. */
@@ -135,7 +136,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   lock(keys: Iterable<KeyIn<K>>, options: LockOptions = {}): Promise<void> {
     const name = "txn.lock";
     return this.#core.call({ name }, async () => {
-      checkCall(options, LOCK_NAMES);
+      checkCallOptions(options, LOCK_NAMES);
       const isShared = checkBoolean("shared", options.shared ?? false);
       await this.#lock(name, { keys: this.#keysOf(keys), isShared, wants: "nothing", options });
     });
@@ -144,7 +145,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   getForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<ValueOut<V> | undefined> {
     const name = "txn.getForUpdate";
     return this.#core.call({ name }, async () => {
-      checkCall(options, READ_LOCK_NAMES);
+      checkCallOptions(options, READ_LOCK_NAMES);
       const encoded = this.#keyOf(key);
       const locked = await this.#lock(name, { keys: [encoded], wants: "values", options });
       const value = locked.get(encoded)?.value;
@@ -155,7 +156,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   hasForUpdate(key: KeyIn<K>, options: ReadLockOptions = {}): Promise<boolean> {
     const name = "txn.hasForUpdate";
     return this.#core.call({ name }, async () => {
-      checkCall(options, READ_LOCK_NAMES);
+      checkCallOptions(options, READ_LOCK_NAMES);
       const encoded = this.#keyOf(key);
       const locked = await this.#lock(name, { keys: [encoded], wants: "existence", options });
       return locked.get(encoded)?.exists === true;
@@ -168,7 +169,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
     const name = "txn.batchGetForUpdate";
     return this.#core.call({ name }, async () => {
-      checkCall(options, READ_LOCK_NAMES);
+      checkCallOptions(options, READ_LOCK_NAMES);
       const encoded = this.#keysOf(keys);
       const locked = await this.#lock(name, { keys: encoded, wants: "values", options });
       const found = new KeyMap<Uint8Array>();
@@ -223,7 +224,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   // The very promise of the end: whoever waits for that as well leaves nothing unhandled here.
   commit(options?: CallOptions): Promise<CommitResult> {
     try {
-      checkCall(options, CALL_NAMES);
+      checkCallOptions(options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -231,7 +232,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   }
 
   async rollback(options?: CallOptions): Promise<void> {
-    checkCall(options, CALL_NAMES);
+    checkCallOptions(options);
     await this.#core.rollback(options);
   }
 
@@ -266,7 +267,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
 
   #keyOf(key: KeyIn<K>): Uint8Array {
     const encoded = this.#coding.encodeKey(key);
-    assertKeySize(this.#core, encoded);
+    assertKeySize(this.#core.txn.session.settings, encoded);
     return encoded;
   }
 
@@ -279,12 +280,7 @@ class TransactionView<K extends KeyCodec<unknown>, V extends Codec<unknown>> imp
   }
 }
 
-function checkCall(options: CallOptions | undefined, names: ReadonlySet<string>): void {
-  if (options !== undefined) checkNames("the options of the call", options, names);
-}
-
 const WAIT_NAMES: ReadonlySet<string> = new Set(["timeoutMs"]);
 const INSERT_NAMES: ReadonlySet<string> = new Set(["lazy"]);
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
 const LOCK_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "waitMs", "shared"]);
 const READ_LOCK_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, "waitMs", "onlyIfExists"]);

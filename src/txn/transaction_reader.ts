@@ -18,11 +18,11 @@ import type { ScanResult } from "../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../types.ts";
 import type { BufferView } from "./buffer/pending_write.ts";
 import type { Reader, ReadScanOptions } from "./snapshot/reader.ts";
-import { checkReadOptions } from "./snapshot/snapshot_options.ts";
+import { checkCallOptions } from "../options.ts";
+import { assertKeySize } from "../plan/key_size.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import { readMany, readOne } from "./transaction_reads.ts";
 import { scanPagesOf, TransactionScanResult } from "./transaction_scan.ts";
-import { assertKeySize } from "./transaction_writes.ts";
 
 /** The reads of a transaction, with its writes as they are now, or as a statement of it has found them. */
 export class TransactionReader<K extends KeyCodec<unknown>, V extends Codec<unknown>>
@@ -56,7 +56,7 @@ export class TransactionReader<K extends KeyCodec<unknown>, V extends Codec<unkn
   ): Promise<ReadonlyKeyMap<ValueOut<V>, KeyOut<K>>> {
     const name = "txn.batchGet";
     return this.#core.call({ name }, async () => {
-      checkReadOptions(options);
+      checkCallOptions(options);
       const encoded = Array.from(iterable(keys, "keys"), (key) => this.#keyOf(key));
       const read = (operation: Operation) =>
         readMany(this.#core, encoded, { operation, writes: this.#writes });
@@ -94,7 +94,7 @@ export class TransactionReader<K extends KeyCodec<unknown>, V extends Codec<unkn
     key: KeyIn<K>,
     options: CallOptions | undefined,
   ): Promise<Uint8Array | undefined> {
-    checkReadOptions(options);
+    checkCallOptions(options);
     const encoded = this.#keyOf(key);
     return await this.#core.run(
       name,
@@ -127,7 +127,7 @@ export class TransactionReader<K extends KeyCodec<unknown>, V extends Codec<unkn
 
   #keyOf(key: KeyIn<K>): Uint8Array {
     const encoded = this.#coding.encodeKey(key);
-    assertKeySize(this.#core, encoded);
+    assertKeySize(this.#core.txn.session.settings, encoded);
     return encoded;
   }
 }

@@ -9,7 +9,7 @@ import { eitherOf, runOperation, spanFor, startOperation } from "../plan/session
 import type { Entry } from "../types.ts";
 import type { BufferEntry, BufferView } from "./buffer/pending_write.ts";
 import type { ReadScanOptions } from "./snapshot/reader.ts";
-import { type CheckedScan, checkReadScan } from "./snapshot/snapshot_options.ts";
+import { type CheckedScan, checkScanOptions } from "../plan/scan_options.ts";
 import type { TransactionCore } from "./transaction_core.ts";
 import type { SnapshotSource } from "./transaction_reads.ts";
 
@@ -50,7 +50,7 @@ export function scanPagesOf(
   range: KeyRange,
   { name, options, isKeysOnly, writes }: TransactionScan,
 ): () => AsyncGenerator<readonly Entry[], void, undefined> {
-  const checked = checkReadScan(options);
+  const checked = checkScanOptions(options);
   const { timeoutMs, signal } = options ?? {};
   // The scan belongs to the statement that it was begun in.
   const { statement } = core;

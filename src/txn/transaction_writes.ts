@@ -67,18 +67,6 @@ export function assertKey(core: TransactionCore, key: Uint8Array, assertion: "ex
   core.buffer.updateFlags(key, ["assert-exist"]);
 }
 
-/** Refuses a key that no store takes. */
-export function assertKeySize({ txn }: TransactionCore, key: Uint8Array): void {
-  const { settings } = txn.session;
-  const limit = settings.maxKeyBytes - (settings.apiVersion === "v2" ? KEYSPACE_PREFIX_BYTES : 0);
-  if (key.length <= limit) return;
-  const shown = shortKey(key, settings.revealKeys);
-  throw new TikvError(
-    "too-large",
-    `Cannot use key ${shown}: it has ${key.length} bytes, the limit is ${limit} ("maxKeyBytes")`,
-  );
-}
-
 /** One of the two cannot hold, so that the commit would fail whatever there is. */
 function contradiction(
   { txn }: TransactionCore,
@@ -89,6 +77,3 @@ function contradiction(
   const shown = shortKey(key, txn.session.settings.revealKeys);
   return new TikvError("misuse", `Cannot ${call} key ${shown}: this transaction has said that it ${said}`);
 }
-
-// API version 2: a byte for the mode and three for the keyspace.
-const KEYSPACE_PREFIX_BYTES = 4;

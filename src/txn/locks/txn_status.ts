@@ -3,7 +3,8 @@
 
 import { Action, type KeyError, type LockInfo } from "../../../gen/kvrpcpb_pb.ts";
 import { equalBytes } from "../../bytes/compare.ts";
-import { TikvError } from "../../errors.ts";
+import { TikvError, type WriteFate } from "../../errors.ts";
+import type { Timestamp } from "../../types.ts";
 
 /** It may still be committed. Ended by its commit, its rollback, or by its time to live. */
 export interface AliveStatus {
@@ -147,6 +148,13 @@ export class TxnStatusCache {
 /** Tells whether the status is one that stays. */
 export function isFinal(status: PrimaryAnswer): status is FinalStatus {
   return status.state === "committed" || status.state === "rolled-back";
+}
+
+/** The same as callers are told it. */
+export function fateOf(end: FinalStatus): WriteFate {
+  return end.state === "committed"
+    ? { state: "committed", commitTs: end.commitTs as Timestamp }
+    : { state: "rolled-back" };
 }
 
 /** All keys of an async commit, each once. */

@@ -13,30 +13,12 @@ import type {
   ValueOut,
   ViewCodecs,
 } from "../../codec/coding.ts";
+import type { ScanOptions } from "../../plan/scan_options.ts";
 import type { ScanResult } from "../../plan/scan_result.ts";
 import type { CallOptions, Entry } from "../../types.ts";
 
 /** Options of a scan at one timestamp. */
-export interface ReadScanOptions extends CallOptions {
-  /**
-   * Entries in all.
-   *
-   * @default {Infinity} the loop that reads them ends the scan
-   */
-  readonly limit?: number | undefined;
-  /**
-   * From the end of the range to its start. The range itself is written the same way.
-   *
-   * @default {false}
-   */
-  readonly reverse?: boolean | undefined;
-  /**
-   * Entries of one request, and so of one page.
-   *
-   * @default {undefined} found by itself: about `scanPageBytes` a page
-   */
-  readonly batchSize?: number | undefined;
-}
+export type ReadScanOptions = ScanOptions;
 
 /**
  * Reads of one moment: every call sees what was committed at the same timestamp, and nothing else.

@@ -17,7 +17,7 @@ import {
   type ViewCodecs,
 } from "../../codec/coding.ts";
 import type { Operation } from "../../async/operation.ts";
-import { checkNames } from "../../options.ts";
+import { CALL_NAMES, checkCallOptions, checkNames } from "../../options.ts";
 import { ScanResult } from "../../plan/scan_result.ts";
 import { eitherOf, narrowDefaults, runOperation, spanFor, startOperation } from "../../plan/session.ts";
 import type { CallOptions, Entry, Timestamp } from "../../types.ts";
@@ -26,7 +26,6 @@ import type { Reader } from "./reader.ts";
 import type { Versioned } from "./snapshot_cache.ts";
 import {
   checkMoment,
-  checkReadOptions,
   checkReadTs,
   checkSnapshotOptions,
   checkSnapshotScan,
@@ -181,7 +180,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     key: KeyIn<K>,
     options?: CallOptions,
   ): Promise<VersionedValue<ValueOut<V>> | undefined> {
-    checkReadOptions(options);
+    checkCallOptions(options);
     const encoded = this.#coding.encodeKey(key);
     const found = await this.#run(
       "snapshot.getVersioned",
@@ -237,7 +236,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     key: KeyIn<K>,
     options: CallOptions | undefined,
   ): Promise<Uint8Array | undefined> {
-    checkReadOptions(options);
+    checkCallOptions(options);
     const encoded = this.#coding.encodeKey(key);
     return await this.#run(name, options, (operation) => this.#reads.get(encoded, operation));
   }
@@ -250,7 +249,7 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
       readonly needsCommitTs: boolean;
     },
   ): Promise<KeyMap<Versioned>> {
-    checkReadOptions(options);
+    checkCallOptions(options);
     const encoded = Array.from(iterable(keys, "keys"), (key) => this.#coding.encodeKey(key));
     return await this.#run(
       name,
@@ -301,5 +300,3 @@ class SnapshotView<K extends KeyCodec<unknown>, V extends Codec<unknown>> implem
     });
   }
 }
-
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);

@@ -2,15 +2,18 @@
 
 import { nameOf } from "../../bytes/utf8.ts";
 import {
+  CALL_NAMES,
   checkBoolean,
+  checkCallEnd,
   checkNames,
   checkNumber,
   checkOneOf,
-  checkSignal,
   checkTimeout,
 } from "../../options.ts";
-import type { ContextFields, ResourceTagger } from "../../rpc/context.ts";
+import { type CheckedScan, checkScanOptions, PAGE_RULE, SCAN_NAMES } from "../../plan/scan_options.ts";
+import type { ContextFields } from "../../rpc/context.ts";
 import type { CallOptions, Timestamp } from "../../types.ts";
+import { commonFields, type ContextOptions, usedFields } from "../context_options.ts";
 import { FIRST_RESERVED_TS, MAX_TS } from "../locks/lock_calls.ts";
 import { ReadDetails } from "./read_details.ts";
 import type { ReadScanOptions } from "./reader.ts";
@@ -20,7 +23,7 @@ import { checkRoutes, type ReplicaReadOptions, ROUTE_NAMES, type Routes } from "
 export type IsolationLevel = "snapshot" | "read-committed" | "read-committed-check-ts";
 
 /** Options of a snapshot. */
-export interface SnapshotOptions extends CallOptions, ReplicaReadOptions {
+export interface SnapshotOptions extends CallOptions, ReplicaReadOptions, ContextOptions {
   /**
    * The moment that it shows. `"latest"` saves a timestamp where one key is read: the newest that is
    * committed when it gets there. It has `get`, `has` and what tells of one key only, because several
@@ -62,12 +65,6 @@ export interface SnapshotOptions extends CallOptions, ReplicaReadOptions {
    */
   readonly isolation?: IsolationLevel | undefined;
   /**
-   * Which requests of a busy store come first.
-   *
-   * @default {"normal"}
-   */
-  readonly priority?: "low" | "normal" | "high" | undefined;
-  /**
    * Lets stores keep what is read in their block cache; `false` for what is read once, as a backup.
    *
    * @default {true}
@@ -75,12 +72,6 @@ export interface SnapshotOptions extends CallOptions, ReplicaReadOptions {
   readonly fillCache?: boolean | undefined;
   /** Reads with the same number share their turn in the queue of a store. */
   readonly taskId?: bigint | undefined;
-  /** The resource group that pays for it. */
-  readonly resourceGroup?: string | undefined;
-  /** A tag that stores count its load under, or a function that makes one for each request. */
-  readonly resourceGroupTag?: Uint8Array | ResourceTagger | undefined;
-  /** What it is for, in the statistics of stores. */
-  readonly requestSource?: string | undefined;
   /**
    * Time for the first attempt of each read, after which another replica is asked, without the limit.
    *
@@ -119,13 +110,6 @@ export interface SnapshotSettings {
   readonly details: ReadDetails | undefined;
 }
 
-/** A scan, checked and completed. */
-export interface CheckedScan {
-  readonly limit: number;
-  readonly isReverse: boolean;
-  readonly batchSize: number | undefined;
-}
-
 /** The moment of a snapshot; no field for a new timestamp. */
 export interface Moment {
   readonly ts?: Timestamp | undefined;
@@ -153,7 +137,7 @@ export function checkSnapshotOptions(
   labels: ReadonlyMap<string, string>,
 ): SnapshotSettings {
   checkNames("the options of the snapshot", options, SNAPSHOT_NAMES);
-  checkCall(options);
+  checkCallEnd(options);
   const { firstAttemptTimeoutMs, cacheBytes = DEFAULT_CACHE_BYTES, details } = options;
   if (details !== undefined && !(details instanceof ReadDetails)) {
     throw new TypeError(`Cannot use ${nameOf(details)} as "details": expected a ReadDetails`);
@@ -203,36 +187,13 @@ export function checkReadTs(ts: Timestamp | "latest" | undefined): Timestamp | u
   return ts;
 }
 
-/** Checks options of one call. */
-export function checkReadOptions(options: CallOptions | undefined): void {
-  if (options === undefined) return;
-  checkNames("the options of the call", options, CALL_NAMES);
-}
-
-/** Checks options of a scan, at once and not first when it is read. */
-export function checkReadScan(
-  options: ReadScanOptions | undefined,
-  names: ReadonlySet<string> = SCAN_NAMES,
-): CheckedScan {
-  if (options !== undefined) {
-    checkNames("the options of the scan", options, names);
-    checkCall(options);
-  }
-  const { limit = Infinity, reverse = false, batchSize } = options ?? {};
-  return {
-    limit: limit === Infinity ? limit : checkNumber("limit", limit, COUNT_RULE),
-    isReverse: checkBoolean("reverse", reverse),
-    batchSize: batchSize === undefined ? undefined : checkNumber("batchSize", batchSize, PAGE_RULE),
-  };
-}
-
-/** The same for a scan of a snapshot. */
+/** Checks options of a scan. */
 export function checkSnapshotScan(
   options: SnapshotScanOptions | undefined,
 ): CheckedScan & { readonly sampleStep: number } {
   const { sampleStep = 0 } = options ?? {};
   return {
-    ...checkReadScan(options, SNAPSHOT_SCAN_NAMES),
+    ...checkScanOptions(options, SNAPSHOT_SCAN_NAMES),
     sampleStep: checkNumber("sampleStep", sampleStep, { ...PAGE_RULE, min: 0 }),
   };
 }
@@ -244,47 +205,19 @@ function checkStale({ ts, staleMs, maxStaleMs, staleRead }: SnapshotOptions): bo
   throw new TypeError('Cannot use "staleRead" for what is new: expected a "ts", "staleMs" or "maxStaleMs"');
 }
 
-function checkCall({ signal, timeoutMs }: CallOptions): void {
-  checkSignal(signal);
-  if (timeoutMs !== undefined) checkTimeout("timeoutMs", timeoutMs);
-}
-
 function contextOf(options: SnapshotOptions): ContextFields | undefined {
   const { taskId } = options;
   if (taskId !== undefined && typeof taskId !== "bigint") {
     throw new TypeError(`Cannot use ${nameOf(taskId)} as "taskId": expected a bigint`);
   }
-  const fields: ContextFields = {
-    priority: checkOneOf("priority", options.priority ?? "normal", PRIORITIES),
+  return usedFields({
+    ...commonFields(options),
     isolationLevel: checkOneOf("isolation", options.isolation ?? "snapshot", ISOLATION_LEVELS),
     notFillCache: !checkBoolean("fillCache", options.fillCache ?? true),
     taskId,
-    resourceGroup: checkText("resourceGroup", options.resourceGroup),
-    resourceGroupTag: checkResourceTag(options.resourceGroupTag),
-    requestSource: checkText("requestSource", options.requestSource),
-  };
-  // The usual context of a peer is encoded once for all requests that add nothing to it.
-  const hasAny = Object.values(fields).some((value) => value !== undefined && value !== 0 && value !== false);
-  return hasAny ? fields : undefined;
+  });
 }
 
-/** Checks a tag, or what makes tags. */
-export function checkResourceTag(
-  tag: Uint8Array | ResourceTagger | undefined,
-): Uint8Array | ResourceTagger | undefined {
-  if (tag === undefined || typeof tag === "function") return tag;
-  if (tag instanceof Uint8Array) return tag.slice();
-  throw new TypeError(`Cannot use ${nameOf(tag)} as "resourceGroupTag": expected bytes or a function`);
-}
-
-/** Checks an optional text. */
-export function checkText(name: string, value: string | undefined): string | undefined {
-  if (value === undefined || typeof value === "string") return value;
-  throw new TypeError(`Cannot use ${nameOf(value)} as "${name}": expected a string`);
-}
-
-/** `kvrpcpb.CommandPri`. */
-export const PRIORITIES = { "normal": 0, "low": 1, "high": 2 } as const;
 // `kvrpcpb.IsolationLevel`.
 const ISOLATION_LEVELS = {
   "snapshot": 0,
@@ -294,18 +227,8 @@ const ISOLATION_LEVELS = {
 
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
 
-const COUNT_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
 const STALE_RULE = { min: 1, max: Number.MAX_SAFE_INTEGER, isWhole: true };
-// The wire has 32 bits for it.
-const PAGE_RULE = { min: 1, max: 0xffff_ffff, isWhole: true };
 
-const CALL_NAMES: ReadonlySet<string> = new Set(["signal", "timeoutMs"]);
-const SCAN_NAMES: ReadonlySet<string> = new Set([
-  ...CALL_NAMES,
-  "limit",
-  "reverse",
-  "batchSize",
-]);
 const SNAPSHOT_SCAN_NAMES: ReadonlySet<string> = new Set([...SCAN_NAMES, "sampleStep"]);
 const SNAPSHOT_NAMES: ReadonlySet<string> = new Set([
   ...CALL_NAMES,
