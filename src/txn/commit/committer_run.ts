@@ -9,6 +9,7 @@ import type { CallOptions, Timestamp } from "../../types.ts";
 import type { BackgroundTask } from "./committer_background.ts";
 import { COMMIT_LIMITS, type CommitLimits } from "./commit_limits.ts";
 import type { LockRegistry } from "../locks/lock_registry.ts";
+import type { LockCaller } from "../locks/lock_resolver.ts";
 import type { MinCommitTs } from "./min_commit_ts.ts";
 import type { TxnSession } from "../txn_session.ts";
 
@@ -37,13 +38,7 @@ export interface LockBreaker {
    */
   breakLocks(
     locks: readonly LockInfo[],
-    caller: {
-      readonly startTs: bigint;
-      /** Takes all pessimistic locks of a transaction that is over away that the region has. */
-      readonly releasesRegion?: boolean | undefined;
-      readonly resolvesRegion?: boolean | undefined;
-      readonly context?: ContextFields | undefined;
-    },
+    caller: LockCaller,
     operation: Operation,
   ): Promise<number>;
 }

@@ -34,6 +34,11 @@ export interface LockResolverOptions {
   readonly background: Pick<Background, "start">;
 }
 
+/** Who meets locks, and what it wants of them; see {@linkcode ResolveOptions}. */
+export interface LockCaller extends Pick<ResolveOptions, "releasesRegion" | "resolvesRegion" | "context"> {
+  readonly startTs: bigint;
+}
+
 /** A transaction whose end is asked for. */
 export interface AskedTransaction {
   readonly startTs: bigint;
@@ -69,23 +74,16 @@ export class LockResolver {
     options: ResolveOptions,
     operation: Operation,
   ): Promise<ResolveResult> {
-    const part = operation.fork({ keepsDoubt: true });
-    try {
-      return await new LockSettlement(this.#parts, options).run(groupLocks(locks), part);
-    } finally {
-      operation.join(part);
-    }
+    return await apart(
+      operation,
+      (part) => new LockSettlement(this.#parts, options).run(groupLocks(locks), part),
+    );
   }
 
   /** As {@linkcode LockResolver.resolve} for whoever writes: the milliseconds to wait, 0 to try again at once. */
   async breakLocks(
     locks: readonly LockInfo[],
-    caller: {
-      readonly startTs: bigint;
-      readonly releasesRegion?: boolean | undefined;
-      readonly resolvesRegion?: boolean | undefined;
-      readonly context?: ContextFields | undefined;
-    },
+    caller: LockCaller,
     operation: Operation,
   ): Promise<number> {
     const { startTs: callerTs, ...rest } = caller;
@@ -98,12 +96,7 @@ export class LockResolver {
    * owner asks.
    */
   async endOf(txn: AskedTransaction, operation: Operation, context?: ContextFields): Promise<FinalStatus> {
-    const part = operation.fork({ keepsDoubt: true });
-    try {
-      return await this.#endOf(txn, part, context);
-    } finally {
-      operation.join(part);
-    }
+    return await apart(operation, (part) => this.#endOf(txn, part, context));
   }
 
   /**
@@ -116,12 +109,8 @@ export class LockResolver {
     region: Region,
     { operation, context }: { readonly operation: Operation; readonly context?: ContextFields | undefined },
   ): Promise<boolean> {
-    const part = operation.fork({ keepsDoubt: true });
-    try {
-      return await endAll(this.#parts, { locks: locks.flatMap(singleLocksOf), region, context }, part);
-    } finally {
-      operation.join(part);
-    }
+    const found = { locks: locks.flatMap(singleLocksOf), region, context };
+    return await apart(operation, (part) => endAll(this.#parts, found, part));
   }
 
   async #endOf(
@@ -177,5 +166,15 @@ export class LockResolver {
       const cause = new TikvError("timeout", `Transaction ${startTs} still runs`);
       await operation.backoffs.wait("txnLock", cause, { maxMs: Math.max(1, leftMs) });
     }
+  }
+}
+
+/** Whatever becomes of other transactions' locks leaves no doubt about what the caller has written. */
+async function apart<T>(operation: Operation, work: (part: Operation) => Promise<T>): Promise<T> {
+  const part = operation.fork({ keepsDoubt: true });
+  try {
+    return await work(part);
+  } finally {
+    operation.join(part);
   }
 }
