@@ -6,18 +6,9 @@ import assert from "node:assert/strict";
 import { type Raw, type RawView, TikvError } from "../../mod.ts";
 import { until } from "../helpers/until.ts";
 import { type Backend, contract, type FaultName } from "./backend.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const TEXT = new TextDecoder();
-
-async function rejectsKind(promise: Promise<unknown>, ...kinds: string[]): Promise<TikvError> {
-  const error = await promise.then(
-    () => assert.fail(`expected an error of kind ${kinds}`),
-    (e) => e as unknown,
-  );
-  assert.ok(TikvError.is(error), `expected a TikvError of kind ${kinds}, got ${error}`);
-  assert.ok(kinds.includes(error.kind), `expected kind ${kinds}, got ${error.kind}: ${error.message}`);
-  return error;
-}
 
 async function stillWorks(raw: Raw): Promise<void> {
   await raw.put("still", "works");

@@ -11,7 +11,6 @@ import {
   fasterEnvironment,
   lockedKeys,
   now,
-  rejectsKind,
   settle,
   splitAt,
   text,
@@ -19,6 +18,7 @@ import {
   vanish,
   write,
 } from "./txn_scene.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 /** Begins a pessimistic transaction on the keys of the test. */
 async function lockingTxn({ client, prefix }: Pick<Scene, "client" | "prefix">): Promise<{

@@ -4,18 +4,8 @@
 import assert from "node:assert/strict";
 import { physicalMsOf, type Timestamp, timestampOf, type Transaction } from "../../mod.ts";
 import { type Backend, contract } from "./backend.ts";
-import {
-  allOf,
-  lockedKeys,
-  now,
-  rejectsKind,
-  settle,
-  splitAt,
-  text,
-  untilUnlocked,
-  vanish,
-  write,
-} from "./txn_scene.ts";
+import { allOf, lockedKeys, now, settle, splitAt, text, untilUnlocked, vanish, write } from "./txn_scene.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 /** Adds one to a number, with or without a lock. */
 async function addOne(view: Transaction, key: string): Promise<void> {

@@ -10,13 +10,13 @@ import {
   entriesOf,
   lockedKeys,
   now,
-  rejectsKind,
   splitAt,
   text,
   untilUnlocked,
   vanish,
   write,
 } from "./txn_scene.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 /** Registers the tests of how snapshots read. */
 export function txnReadsSuite(backend: Backend): void {

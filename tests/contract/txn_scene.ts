@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the suites of transactions share: clients that vanish, and a look at the locks in the stores.
 
-import assert from "node:assert/strict";
 import {
   type Client,
   type ConnectOptions,
@@ -10,7 +9,6 @@ import {
   type Interceptor,
   Kv,
   type Snapshot,
-  TikvError,
 } from "../../mod.ts";
 import { systemEnvironment } from "../../src/async/clock.ts";
 import { compareBytes } from "../../src/bytes/compare.ts";
@@ -44,17 +42,6 @@ export function entriesOf(
 export function namesOf(count: number, start = "k"): string[] {
   const { length } = String(count);
   return Array.from({ length: count }, (_, i) => `${start}${String(i).padStart(length, "0")}`);
-}
-
-/** The error that a promise fails with, which has one of the kinds. */
-export async function rejectsKind(promise: Promise<unknown>, ...kinds: string[]): Promise<TikvError> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected an error of kind ${kinds}, got ${value}`),
-    (reason) => reason as unknown,
-  );
-  assert.ok(TikvError.is(error), `expected a TikvError of kind ${kinds}, got ${error}`);
-  assert.ok(kinds.includes(error.kind), `expected kind ${kinds}, got ${error.kind}: ${error.message}`);
-  return error;
 }
 
 /** Everything that begins with the prefix of the test, at a new timestamp. */

@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { codec, KeyExistsError } from "../../mod.ts";
 import { until } from "../helpers/until.ts";
 import { type Backend, contract } from "./backend.ts";
-import { allOf, lockedKeys, rejectsKind, settle, text, untilUnlocked, write } from "./txn_scene.ts";
+import { allOf, lockedKeys, settle, text, untilUnlocked, write } from "./txn_scene.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const CURRENT = { current: true };
 const COUNTS = { key: codec.utf8, value: codec.uint64 };

@@ -11,7 +11,7 @@ import {
   type Timestamp,
   WriteConflictError,
 } from "../../mod.ts";
-import { hasKind } from "../helpers/has_kind.ts";
+import { hasKind, rejectsKind } from "../helpers/has_kind.ts";
 import { type Backend, contract } from "./backend.ts";
 import {
   allOf,
@@ -19,7 +19,6 @@ import {
   lockedKeys,
   namesOf,
   now,
-  rejectsKind,
   splitAt,
   text,
   untilUnlocked,

@@ -12,7 +12,6 @@ import {
   lockedKeys,
   namesOf,
   now,
-  rejectsKind,
   settle,
   splitAt,
   text,
@@ -20,6 +19,7 @@ import {
   vanish,
   write,
 } from "./txn_scene.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const OLD = { a: "old", n: "old", z: "old" };
 const NEW = { a: "new", n: "new", z: "new" };

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import assert from "node:assert/strict";
-import { type ErrorKind, TikvError } from "../../src/errors.ts";
 import type { ClientEvent } from "../../src/observe/events.ts";
 import { Pd } from "../../src/pd/pd_client.ts";
 import type { PdOptions } from "../../src/pd/options.ts";
@@ -43,15 +41,4 @@ export async function pdSetup(
   const setup = pdNetwork(options);
   const pd = await setup.clock.run(Pd.connect(setup.cluster.addresses, { ...setup.options, ...options.pd }));
   return { ...setup, pd };
-}
-
-/** Asserts that a promise rejects with a {@linkcode TikvError} of this kind, and returns it. */
-export async function rejectsKind(promise: Promise<unknown>, kind: ErrorKind): Promise<TikvError> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected "${kind}", got a value: ${String(value)}`),
-    (error: unknown) => error,
-  );
-  assert.ok(TikvError.is(error), `expected a TikvError, got ${error}`);
-  assert.equal(error.kind, kind, error.message);
-  return error;
 }

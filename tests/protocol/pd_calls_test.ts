@@ -5,8 +5,9 @@ import test from "node:test";
 import { ConnectError } from "@connectrpc/connect";
 import { createConnectTransport } from "../../src/rpc/connect_transport.ts";
 import { GRPC } from "../../src/rpc/grpc_status.ts";
-import { pdSetup, rejectsKind } from "../helpers/pd_setup.ts";
+import { pdSetup } from "../helpers/pd_setup.ts";
 import type { Answer } from "../helpers/scripted_pd.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const TWO = ["pd-1:2379", "pd-2:2379"];
 const THREE = [...TWO, "pd-3:2379"];

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Pd } from "../../src/pd/pd_client.ts";
 import { GRPC } from "../../src/rpc/grpc_status.ts";
-import { pdNetwork, pdSetup, rejectsKind } from "../helpers/pd_setup.ts";
+import { pdNetwork, pdSetup } from "../helpers/pd_setup.ts";
 import { ScriptedPd } from "../helpers/scripted_pd.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const THREE = ["pd-1:2379", "pd-2:2379", "pd-3:2379"];
 

@@ -7,7 +7,8 @@ import test from "node:test";
 import type { Pd } from "../../src/pd/pd_client.ts";
 import type { MetaSource } from "../../src/region/meta.ts";
 import type { CallOptions, Timestamp } from "../../src/types.ts";
-import { pdSetup, rejectsKind } from "../helpers/pd_setup.ts";
+import { pdSetup } from "../helpers/pd_setup.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 type Call = (pd: Pd, options: CallOptions) => Promise<unknown>;
 

@@ -8,7 +8,8 @@ import { encodeBytes } from "../../src/bytes/memcomparable.ts";
 import { utf8Encode } from "../../src/bytes/utf8.ts";
 import { v1Codec, v2Codec } from "../../src/codec/keyspace.ts";
 import { GRPC } from "../../src/rpc/grpc_status.ts";
-import { pdSetup, rejectsKind } from "../helpers/pd_setup.ts";
+import { pdSetup } from "../helpers/pd_setup.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const key = utf8Encode;
 const EMPTY = new Uint8Array();

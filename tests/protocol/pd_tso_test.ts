@@ -5,7 +5,8 @@ import test from "node:test";
 import { GRPC } from "../../src/rpc/grpc_status.ts";
 import { SeededRandom } from "../../src/testing/seeded_random.ts";
 import { logicalOf, physicalMsOf, type Timestamp } from "../../src/types.ts";
-import { pdSetup, rejectsKind } from "../helpers/pd_setup.ts";
+import { pdSetup } from "../helpers/pd_setup.ts";
+import { rejectsKind } from "../helpers/has_kind.ts";
 
 const TWO = ["pd-1:2379", "pd-2:2379"];
 

@@ -22,6 +22,7 @@ import { timestampOf } from "../../src/types.ts";
 import { operationOn, type SentRequest } from "../unit/plan/fake_regions.ts";
 import { bytes, text } from "../unit/raw/fake_store.ts";
 import { COMMITTED, FOUND, LOCK_TS, locked, NOTHING, READ_TS, scene, START_MS } from "./txn_scene.ts";
+import { hasKind } from "../helpers/has_kind.ts";
 
 const OLD_TS = timestampOf(START_MS - 10_000n, 1n);
 const READ: ResolveOptions = { callerTs: READ_TS, mode: "read" };
@@ -40,10 +41,6 @@ function lockOf(key: string, init: MessageInitShape<typeof LockInfoSchema> = {})
 
 function keysOf({ body }: SentRequest): string[] {
   return ((body as { keys?: Uint8Array[] }).keys ?? []).map(text);
-}
-
-function isKind(kind: string): (error: unknown) => boolean {
-  return (error) => TikvError.is(error) && error.kind === kind;
 }
 
 test("[TXN-164] [T-69] work behind a reader keeps the source of its request, and not who pays for it", async () => {
@@ -73,7 +70,7 @@ test("[TXN-164] [T-69] what is done behind a reader does not end with its time, 
       await world.clock.advance(2_000);
       assert.deepEqual(world.events.filter(({ type }) => type === "warning"), []);
     } else {
-      await assert.rejects(world.clock.run(resolving), isKind("timeout"));
+      await assert.rejects(world.clock.run(resolving), hasKind("timeout"));
     }
     assert.equal(world.regions.inFlight, 0);
   }
@@ -186,7 +183,7 @@ test("[T-30] [TXN-161] a transaction that ends otherwise than before is a protoc
       world.locks.endOf({ startTs: LOCK_TS, primary: bytes("p") }, world.operation()),
       world.locks.resolve([lockOf("s")], WRITE, world.operation()),
     ]));
-  await assert.rejects(askTwice(), isKind("protocol"));
+  await assert.rejects(askTwice(), hasKind("protocol"));
   // What came first is what counts from then on.
   await askTwice();
 });
@@ -289,7 +286,7 @@ test("[TXN-168] collection tells when the region has changed, and fails where a 
   const stubborn = scene(() => ({ ...NOTHING, lockTtl: 9n, commitVersion: 0n, action: Action.NoAction }));
   await assert.rejects(
     stubborn.clock.run(stubborn.locks.endAll([lockOf("s")], region, { operation: stubborn.operation() })),
-    isKind("protocol"),
+    hasKind("protocol"),
   );
 });
 
@@ -332,7 +329,7 @@ test("[TXN-170] who asks how a transaction ended waits no longer than it may, an
   const before = world.clock.now();
   await assert.rejects(
     world.clock.run(world.locks.endOf({ startTs: LOCK_TS, primary: bytes("p") }, world.operation(2_000))),
-    (error) => isKind("timeout")(error) && /still runs/.test(String((error as Error).message)),
+    (error) => hasKind("timeout")(error) && /still runs/.test(String((error as Error).message)),
   );
   assert.ok(world.clock.now() - before <= 2_000);
 });
@@ -341,7 +338,7 @@ test("[TXN-160] a primary that answers with another error fails the caller, with
   const world = scene(() => ({ ...COMMITTED, error: create(KeyErrorSchema, { abort: "broken" }) }));
   await assert.rejects(
     world.clock.run(world.locks.resolve([lockOf("s")], WRITE, world.operation())),
-    (error) => isKind("protocol")(error) && TikvError.is((error as Error).cause),
+    (error) => hasKind("protocol")(error) && TikvError.is((error as Error).cause),
   );
 });
 

@@ -3,18 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type DataMode, ModeGuard } from "../../../src/client/mode_guard.ts";
-import { TikvError } from "../../../src/errors.ts";
-
-function isUnsupported(error: unknown): boolean {
-  return TikvError.is(error) && error.kind === "unsupported";
-}
+import { hasKind } from "../../helpers/has_kind.ts";
 
 for (const [first, second] of [["raw", "txn"], ["txn", "raw"]] as const) {
   test(`in API version 1 the first kind of data is the only one (${first} before ${second})`, () => {
     const guard = new ModeGuard(undefined, false);
     guard.use(first);
     assert.equal(guard.mode, first);
-    assert.throws(() => guard.use(second), isUnsupported);
+    assert.throws(() => guard.use(second), hasKind("unsupported"));
     guard.use(first);
   });
 
@@ -30,7 +26,7 @@ for (const [first, second] of [["raw", "txn"], ["txn", "raw"]] as const) {
     for (const hasOwnKeys of [false, true]) {
       const guard = new ModeGuard(first, hasOwnKeys);
       assert.equal(guard.mode, first);
-      assert.throws(() => guard.use(second), isUnsupported);
+      assert.throws(() => guard.use(second), hasKind("unsupported"));
       guard.use(first);
     }
   });

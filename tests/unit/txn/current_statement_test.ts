@@ -6,7 +6,6 @@ import * as codec from "../../../src/codec/mod.ts";
 import { Deadline } from "../../../src/async/deadline.ts";
 import { Operation } from "../../../src/async/operation.ts";
 import { utf8Encode } from "../../../src/bytes/utf8.ts";
-import { TikvError } from "../../../src/errors.ts";
 import { sendToKey } from "../../../src/plan/dispatch.ts";
 import type { PessimisticLockBody } from "../../../src/rpc/batch/messages.ts";
 import { COMMANDS } from "../../../src/rpc/commands.ts";
@@ -14,13 +13,10 @@ import { KeyExistsError, TxnAbortedError, WriteConflictError } from "../../../sr
 import type { Transaction } from "../../../src/txn/mod.ts";
 import { begin, keysOf, locksIn, openWatched, seed, text, valueOf, type Watched } from "./lock_world.ts";
 import { startWorld, type World } from "./txn_world.ts";
+import { hasKind } from "../../helpers/has_kind.ts";
 
 const CURRENT = { current: true };
 const FAIR = [true, false] as const;
-
-function isMisuse(error: unknown): boolean {
-  return TikvError.is(error) && error.kind === "misuse";
-}
 
 test("[TXN-121] a statement reads current data, the rest of its transaction that of its start", async () => {
   await using world = await startWorld();
@@ -275,7 +271,7 @@ test("[TXN-121] a commit waits for no statement that is running: it is refused",
   const txn = await begin(world, client);
   await clock.run(txn.statement(async () => {
     await txn.lock(["a"]);
-    await assert.rejects(txn.commit(), isMisuse);
+    await assert.rejects(txn.commit(), hasKind("misuse"));
   }, CURRENT));
   txn.put("a", "1");
   await clock.run(txn.commit());
@@ -289,7 +285,7 @@ test("[TXN-121] a commit waits for no statement that is running: it is refused",
     }, CURRENT).catch(() => {});
     await txn.get("x");
   }, { mode: "pessimistic" });
-  await assert.rejects(clock.run(running), isMisuse);
+  await assert.rejects(clock.run(running), hasKind("misuse"));
   await clock.advance(1_000);
   assert.deepEqual(await locksIn(world, client), []);
 });
@@ -309,7 +305,7 @@ test("[TXN-119] [TXN-121] a rollback in the middle of a statement gives everythi
     await txn.rollback();
     txn.put("c", "1");
   }, CURRENT);
-  await assert.rejects(clock.run(running), isMisuse);
+  await assert.rejects(clock.run(running), hasKind("misuse"));
   assert.equal(runs, 2);
   assert.equal(txn.state, "rolled-back");
   assert.deepEqual(await locksIn(world, client), []);
@@ -323,11 +319,11 @@ test("[TXN-121] statements on current data are no part of each other, nor of an 
   const { clock } = world;
   const client = await openWatched(world);
   const optimistic = await begin(world, client, { mode: "optimistic" });
-  await assert.rejects(clock.run(optimistic.statement(() => {}, CURRENT)), isMisuse);
+  await assert.rejects(clock.run(optimistic.statement(() => {}, CURRENT)), hasKind("misuse"));
   await clock.run(optimistic.statement(() => optimistic.put("a", "1")));
   const txn = await begin(world, client);
   await clock.run(txn.statement(async () => {
-    await assert.rejects(txn.statement(() => {}, CURRENT), isMisuse);
+    await assert.rejects(txn.statement(() => {}, CURRENT), hasKind("misuse"));
     await assert.rejects(
       txn.statement(() => {
         txn.put("undone", "1");
@@ -358,7 +354,7 @@ test("[TXN-121] a call that a run leaves behind ends with the run", async () => 
     throw new Error("of the body");
   }, CURRENT);
   await assert.rejects(clock.run(failing), /of the body/);
-  await assert.rejects(clock.run(left as Promise<unknown>), isMisuse);
+  await assert.rejects(clock.run(left as Promise<unknown>), hasKind("misuse"));
   assert.ok(clock.now() - from < 1_000);
   await clock.run(holder.rollback());
   await clock.run(txn.lock(["held"]));

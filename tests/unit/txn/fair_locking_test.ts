@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PessimisticLockWakeUpMode } from "../../../gen/kvrpcpb_pb.ts";
 import { utf8Decode, utf8Encode } from "../../../src/bytes/utf8.ts";
-import { TikvError } from "../../../src/errors.ts";
 import { KeyExistsError, LockWaitTimeoutError, WriteConflictError } from "../../../src/txn_errors.ts";
 import { type FairWorld, openLocks } from "./fair_world.ts";
 import { begin, keysOf, locksIn, openWatched, seed, text } from "./lock_world.ts";
 import { startWorld, type World } from "./txn_world.ts";
+import { hasKind } from "../../helpers/has_kind.ts";
 
 /** What was asked for since the last time. */
 function asked({ client }: FairWorld): string[][] {
@@ -21,10 +21,6 @@ function asked({ client }: FairWorld): string[][] {
 async function lockedNow(world: World, { client }: FairWorld): Promise<string[]> {
   await world.clock.advance(500);
   return (await locksIn(world, client)).map((lock) => lock.split("@")[0] as string);
-}
-
-function isMisuse(error: unknown): boolean {
-  return TikvError.is(error) && error.kind === "misuse";
 }
 
 test("[TXN-121] a single key is locked in spite of a newer version, and that is told with the lock", async () => {
@@ -150,7 +146,7 @@ test("[TXN-121] [T-40] what was locked in spite of a conflict has told everythin
   assert.deepEqual([text(locked?.value), locked?.conflictTs], ["1", 0n]);
   locks.retryFair();
   // A run that begins before that version has not seen it.
-  await assert.rejects(fair.lock(["a"], { forUpdateTs }), isMisuse);
+  await assert.rejects(fair.lock(["a"], { forUpdateTs }), hasKind("misuse"));
   locks.cancelFair();
   assert.deepEqual(await lockedNow(world, fair), []);
 });
@@ -262,8 +258,8 @@ test("[TXN-121] [TXN-124] shared locks are refused while fair locking is on; it 
   const { locks } = fair;
   await fair.lock(["a"]);
   locks.startFair();
-  await assert.rejects(fair.lock(["b"], { isShared: true }), isMisuse);
-  assert.throws(() => locks.startFair(), isMisuse);
+  await assert.rejects(fair.lock(["b"], { isShared: true }), hasKind("misuse"));
+  assert.throws(() => locks.startFair(), hasKind("misuse"));
   locks.cancelFair();
   await fair.lock(["b"], { isShared: true });
   await world.clock.run(locks.release(fair.operation()));

@@ -3,14 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Decode } from "../../../src/bytes/utf8.ts";
-import { TikvError } from "../../../src/errors.ts";
 import { fault } from "../../../src/playground/mod.ts";
 import { begin, keysOf, locksIn, openWatched, seed, valueOf } from "./lock_world.ts";
 import { startWorld } from "./txn_world.ts";
-
-function isMisuse(error: unknown): boolean {
-  return TikvError.is(error) && error.kind === "misuse";
-}
+import { hasKind } from "../../helpers/has_kind.ts";
 
 test("[TXN-119] the rollback of an optimistic transaction asks nobody anything", async () => {
   await using world = await startWorld();
@@ -24,7 +20,7 @@ test("[TXN-119] the rollback of an optimistic transaction asks nobody anything",
   await clock.advance(30_000);
   assert.deepEqual(client.sent, []);
   assert.equal(txn.state, "rolled-back");
-  assert.throws(() => txn.put("a", "1"), isMisuse);
+  assert.throws(() => txn.put("a", "1"), hasKind("misuse"));
   await clock.run(txn.rollback());
 });
 
@@ -105,7 +101,7 @@ test("[TXN-119] a lock that is under way when its transaction is rolled back is 
   await clock.advance(100);
   assert.equal((await locksIn(world, client, ["a", "z"])).length, 2);
   await clock.run(txn.rollback());
-  await assert.rejects(clock.run(locking), isMisuse);
+  await assert.rejects(clock.run(locking), hasKind("misuse"));
   await clock.advance(1_000);
   assert.deepEqual(await locksIn(world, client, ["a", "z"]), []);
   await clock.advance(60_000);

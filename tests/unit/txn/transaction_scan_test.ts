@@ -9,6 +9,7 @@ import { SeededRandom } from "../../../src/testing/mod.ts";
 import type { Transaction } from "../../../src/txn/transaction_api.ts";
 import { text } from "../raw/fake_store.ts";
 import { startWorld, type World } from "./txn_world.ts";
+import { hasKind } from "../../helpers/has_kind.ts";
 
 const SEEDS = 40;
 const KEYS = Array.from({ length: 64 }, (_, index) => `k${String(index).padStart(2, "0")}`);
@@ -295,21 +296,20 @@ test("[TXN-032] a scan that is left, or has what it wanted, waits for nothing", 
 test("[TXN-032] a scan ends with its transaction, and a commit does not go on beside one", async () => {
   await using world = await startWorld();
   const { txns } = await world.open();
-  const isMisuse = (error: unknown): boolean => TikvError.is(error) && error.kind === "misuse";
   const txn = await world.clock.run(txns.begin());
   for (const key of ["a", "b", "c"]) txn.put(key, "own");
   const half = txn.scanKeys({}, { batchSize: 1 }).pages();
   assert.equal((await world.clock.run(half.next())).done, false);
   using slow = world.cluster.faults.add({ method: "KvScan" }, fault.delay(60_000));
-  const ended = assert.rejects(txn.scanKeys({}).toArray(), isMisuse);
+  const ended = assert.rejects(txn.scanKeys({}).toArray(), hasKind("misuse"));
   await world.clock.advance(10);
-  await assert.rejects(world.clock.run(txn.commit()), isMisuse);
+  await assert.rejects(world.clock.run(txn.commit()), hasKind("misuse"));
   const before = world.clock.now();
   await world.clock.run(txn.rollback());
   await world.clock.run(ended);
   assert.ok(world.clock.now() - before < 1_000);
   assert.ok(slow.hits > 0);
-  await assert.rejects(world.clock.run(half.next()), isMisuse);
+  await assert.rejects(world.clock.run(half.next()), hasKind("misuse"));
 });
 
 test("[TXN-032] a scan does not go on beside a commit", async () => {
@@ -321,9 +321,8 @@ test("[TXN-032] a scan does not go on beside a commit", async () => {
   await world.clock.run(begun.next());
   using _slow = world.cluster.faults.add({ method: "KvPrewrite" }, fault.delay(100));
   const committing = txn.commit();
-  const isMisuse = (error: unknown): boolean => TikvError.is(error) && error.kind === "misuse";
-  await assert.rejects(world.clock.run(begun.next()), isMisuse);
-  await assert.rejects(world.clock.run(before.pages().next()), isMisuse);
+  await assert.rejects(world.clock.run(begun.next()), hasKind("misuse"));
+  await assert.rejects(world.clock.run(before.pages().next()), hasKind("misuse"));
   assert.notEqual((await world.clock.run(committing)).commitTs, undefined);
 });
 
